@@ -1,0 +1,1 @@
+"""Devices and peers that are not there, played at the lowest level that runs without hardware."""

@@ -1,0 +1,1 @@
+"""Drivers for real devices: the only place that imports pyserial, gpiozero and their kin."""

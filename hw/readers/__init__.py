@@ -1,0 +1,1 @@
+"""Card readers: each driver turns one kind of device into taps."""
