@@ -1,0 +1,136 @@
+"""What the agent needs from outside, one small protocol per capability. Drivers fit them without inheriting.
+
+A driver shows the type checker that it fits with one assignment at the end of its module; the contract tests
+under `tests/contract` say what the types can't.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from agent.model import (
+    Answers,
+    EndReason,
+    Entry,
+    LateAnswer,
+    ListedToken,
+    Question,
+    Tap,
+    Uid,
+)
+
+
+class ReaderState(StrEnum):
+    """What an installer must know of a reader."""
+
+    READY = "ready"
+    MISSING = "missing"
+
+
+class Reader(Protocol):
+    """Turns cards into taps.
+
+    A card held on the reader is one tap however often the device repeats it; a second card is a tap of its own.
+    Bad frames are counted and dropped. The driver comes back by itself when its device does.
+    """
+
+    @property
+    def name(self) -> str:
+        """The name that the configuration gives it."""
+        ...
+
+    async def run(self, on_tap: Callable[[Tap], None], on_state: Callable[[ReaderState, str], None]) -> None:
+        """Read until cancelled. `on_state` gets each change once, with a sentence that says what to do.
+
+        Raises nothing for a missing device. Cancelling closes the device.
+        """
+        ...
+
+
+class Relay(Protocol):
+    """Switches the contactor. Open is the safe state: a new driver object starts open."""
+
+    @property
+    def contact_closed(self) -> bool:
+        """Whether the contact is commanded closed."""
+        ...
+
+    def close_contact(self) -> None:
+        """Let current flow. Raises DeviceError when the device does not obey; the contact counts as open then."""
+        ...
+
+    def open_contact(self) -> None:
+        """Cut the current. Never raises for a contact that is open. Raises DeviceError when the device is gone."""
+        ...
+
+    def detach(self) -> None:
+        """Open the contact and give the device back. May be called twice; afterwards nothing closes it any more."""
+        ...
+
+
+class Charset(StrEnum):
+    """Which characters a display can show."""
+
+    ASCII = "ascii"
+    LATIN_1 = "latin-1"
+    UNICODE = "utf-8"
+
+
+class Display(Protocol):
+    """Shows text to the driver. Never blocks a tap: `show` hands over and returns."""
+
+    @property
+    def columns(self) -> int:
+        """Characters a line."""
+        ...
+
+    @property
+    def rows(self) -> int:
+        """Lines."""
+        ...
+
+    @property
+    def charset(self) -> Charset:
+        """What it can show; texts are fitted to it before they come here."""
+        ...
+
+    def show(self, lines: Sequence[str]) -> None:
+        """Replace what is shown by at most `rows` lines of at most `columns` characters."""
+        ...
+
+
+class Backend(Protocol):
+    """Asks the peers about one tap."""
+
+    async def ask(self, question: Question, until: float) -> Answers:
+        """Return by loop time `until` with what was answered by then, sooner if nothing better can come.
+
+        Never raises for a peer's failure: that is an `Outcome`. What is outstanding goes on in the background
+        for a bounded time and comes out of `Answers.late`.
+        """
+        ...
+
+
+class Whitelist(Protocol):
+    """What the tap loop needs of the whitelist."""
+
+    async def find(self, uid: Uid) -> tuple[ListedToken, ...]:
+        """Every RFID token of any owner with this uid, without regard to case. Raises StoreError."""
+        ...
+
+
+class Journal(Protocol):
+    """The durable record. A method returns once its change is on disk, or raises StoreError and changes nothing."""
+
+    async def record(self, entry: Entry) -> int:
+        """Take down a decided tap, and end the authorization that it ends, in one transaction. Returns its id."""
+        ...
+
+    async def end(self, authorization_id: int, at: datetime, because: EndReason) -> None:
+        """Note that an accepted authorization is over. Ending it twice keeps the first end."""
+        ...
+
+    async def add_late(self, late: LateAnswer) -> None:
+        """Add an answer that came after the decision; with `joined` its reference becomes the authorization's."""
+        ...
