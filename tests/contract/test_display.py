@@ -1,0 +1,84 @@
+"""What every display promises (`agent.ports.Display`)."""
+
+import io
+import logging
+import os
+from typing import TextIO
+
+import pytest
+
+from agent.ports import Charset
+from hw.outputs.console_display import ConsoleDisplay
+
+
+def display(stream: TextIO, charset: Charset = Charset.UNICODE, *, columns: int = 20, rows: int = 2) -> ConsoleDisplay:
+    return ConsoleDisplay(stream, columns=columns, rows=rows, charset=charset, label="EVSE 1")
+
+
+def shown(*lines: str, charset: Charset = Charset.UNICODE) -> str:
+    stream = io.StringIO()
+    display(stream, charset).show(lines)
+    return stream.getvalue()
+
+
+def test_display_says_what_it_can_show() -> None:
+    shows = display(io.StringIO(), Charset.LATIN_1, columns=16, rows=4)
+    assert (shows.columns, shows.rows, shows.charset) == (16, 4, Charset.LATIN_1)
+
+
+def test_text_is_one_line_with_the_label() -> None:
+    assert shown("Bitte warten", "Karte wird geprüft") == "[EVSE 1] Bitte warten | Karte wird geprüft\n"
+
+
+def test_new_text_follows_the_old_one() -> None:
+    stream = io.StringIO()
+    shows = display(stream)
+    shows.show(["Please wait"])
+    shows.show(["Charging"])
+    assert stream.getvalue() == "[EVSE 1] Please wait\n[EVSE 1] Charging\n"
+
+
+def test_nothing_to_show_is_an_empty_line() -> None:
+    assert shown() == "[EVSE 1] \n"
+
+
+def test_what_does_not_fit_is_cut_as_a_display_would() -> None:
+    assert shown("x" * 21, "y", "z") == f"[EVSE 1] {'x' * 20} | y\n"
+
+
+@pytest.mark.parametrize(("charset", "text"), [(Charset.ASCII, "gr?n ?"), (Charset.LATIN_1, "grün ?")])
+def test_characters_that_the_display_lacks_become_question_marks(charset: Charset, text: str) -> None:
+    assert shown("grün €", charset=charset) == f"[EVSE 1] {text}\n"
+
+
+def test_control_sequences_do_not_reach_the_terminal() -> None:
+    assert shown("\x1b[2Jhacked\r\n", "a\tb\x07") == "[EVSE 1]  [2Jhacked   | a b \n"
+
+
+def test_stream_of_a_smaller_character_set_gets_question_marks() -> None:
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    display(stream).show(["grün"])
+    stream.seek(0)
+    assert stream.read() == "[EVSE 1] gr?n\n"
+
+
+def test_closed_stream_is_said_once_and_never_raised(caplog: pytest.LogCaptureFixture) -> None:
+    stream = io.StringIO()
+    shows = display(stream)
+    stream.close()
+    for _ in range(3):
+        shows.show(["Charging"])
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "display EVSE 1: its stream is gone" in caplog.text
+
+
+def test_broken_pipe_is_said_once_and_never_raised(caplog: pytest.LogCaptureFixture) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = io.TextIOWrapper(io.FileIO(writing, "w"), write_through=True)
+    shows = display(stream)
+    for _ in range(3):
+        shows.show(["Charging"])
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "Broken pipe" in caplog.text
+    stream.detach().close()
