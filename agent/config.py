@@ -21,7 +21,7 @@ from agent.errors import ConfigError
 from agent.model import LateRefusal, Policy, Prefer, UnknownTokens, Verdict
 from agent.ports import Charset
 
-Positive = Annotated[float, msgspec.Meta(gt=0)]
+Positive = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 CountryCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2}$")]
@@ -67,7 +67,7 @@ class PolicySection(_Section, frozen=True, kw_only=True):
     stale_offline: Literal["accept", "refuse"] = "accept"
     unknown_tokens: UnknownTokens = UnknownTokens.ASK
     unknown_offline: Literal["accept", "refuse"] = "refuse"
-    max_age_days: Positive = 7
+    max_age_days: Annotated[float, msgspec.Meta(gt=0, le=3650)] = 7
     late_refusal: LateRefusal = LateRefusal.KEEP
     deadline_s: Annotated[float, msgspec.Meta(gt=0, le=120)] = 5.0
     reserve_s: Positive = 0.25
@@ -86,9 +86,9 @@ class BreakerSection(_Section, frozen=True, kw_only=True):
 class SyncSection(_Section, frozen=True, kw_only=True):
     """How often the tokens are pulled."""
 
-    every_min: Positive = 360.0
-    full_every_h: Positive = 24.0
-    overlap_s: Annotated[float, msgspec.Meta(ge=0)] = 600.0
+    every_min: Annotated[float, msgspec.Meta(gt=0, le=525_600)] = 360.0
+    full_every_h: Annotated[float, msgspec.Meta(gt=0, le=8_760)] = 24.0
+    overlap_s: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 600.0
 
 
 class PeerSection(_Section, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ What does not: how peers are reached, and what the EVSE is doing just now.
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import assert_never
 
 from agent.model import (
@@ -58,7 +58,7 @@ def is_fresh(listed: ListedToken, policy: Policy, now: datetime) -> bool:
 
     A sync that lies in the future says that a clock was wrong, then or now: the age is not known, so not fresh.
     """
-    return listed.synced_at is not None and listed.synced_at <= now <= listed.synced_at + policy.max_age
+    return listed.synced_at is not None and timedelta() <= now - listed.synced_at <= policy.max_age
 
 
 def settle(ask: Ask, answers: Sequence[Answer]) -> Decision:
