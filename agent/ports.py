@@ -40,6 +40,11 @@ class Reader(Protocol):
         """The name that the configuration gives it."""
         ...
 
+    @property
+    def bad_frames(self) -> int:
+        """Frames since the start that were dropped: cut, garbled, or with a wrong checksum."""
+        ...
+
     async def run(self, on_tap: Callable[[Tap], None], on_state: Callable[[ReaderState, str], None]) -> None:
         """Read until cancelled. `on_state` gets each change once, with a sentence that says what to do.
 
