@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from agent.core.decide import in_same_group, plan, settle
+from agent.core.texts import Notice
 from agent.core.uid import masked
 from agent.errors import DeviceError, StoreError
 from agent.model import (
@@ -98,7 +99,7 @@ class EvseTapLoop:
         self._location = LocationReferences(location_id, (evse_uid,))
         self._policy = policy
         self._relay = relay
-        self._display = DriverDisplay(display, language, charging=lambda: self._active is not None)
+        self._display = DriverDisplay(display, language, standing=self._standing)
         self._whitelist = whitelist
         self._backend = backend
         self._journal = journal
@@ -109,6 +110,7 @@ class EvseTapLoop:
         self._arrived = asyncio.Event()
         self._deciding: Tap | None = None
         self._active: _Active | None = None
+        self._readers_missing: dict[str, bool] = {}
         self._background: set[asyncio.Task[None]] = set()
 
     @property
@@ -125,6 +127,12 @@ class EvseTapLoop:
         else:
             self._waiting.append(tap)
             self._arrived.set()
+
+    def reader_is(self, name: str, *, missing: bool) -> None:
+        """Take note of a reader's state: without any, the driver must not be asked for a card."""
+        self._readers_missing[name] = missing
+        if self._deciding is None:
+            self._display.idle()
 
     async def run(self) -> None:
         """Decide taps until cancelled. Leaves with the relay open and its authorization ended on record."""
@@ -324,6 +332,12 @@ class EvseTapLoop:
                 await asyncio.sleep(RETRY_END_S)
             else:
                 return
+
+    def _standing(self) -> Notice:
+        if self._active is not None:
+            return Notice.CHARGING
+        blind = self._readers_missing and all(self._readers_missing.values())
+        return Notice.OUT_OF_ORDER if blind else Notice.IDLE
 
     def _entry(self, tap: Tap, decision: Decision, correlation_id: str) -> Entry:
         token = decision.token

@@ -14,11 +14,11 @@ TEXT_STANDS_S = 6.0
 class DriverDisplay:
     """Fits texts to one display and puts the standing text back by itself."""
 
-    def __init__(self, display: Display, language: str, *, charging: Callable[[], bool]) -> None:
-        """`language` is for cards that name none; `charging` says which text stands between taps."""
+    def __init__(self, display: Display, language: str, *, standing: Callable[[], Notice]) -> None:
+        """`language` is for cards that name none; `standing` says which text stands between taps."""
         self._display = display
         self._language = language
-        self._charging = charging
+        self._standing = standing
         self._timer: asyncio.TimerHandle | None = None
 
     def lines(self, decision: Decision) -> tuple[str, ...]:
@@ -48,7 +48,7 @@ class DriverDisplay:
 
     def idle(self) -> None:
         """Show what stands between taps."""
-        self._notice(Notice.CHARGING if self._charging() else Notice.IDLE)
+        self._notice(self._standing())
 
     def stop(self) -> None:
         """Nothing is put back any more."""

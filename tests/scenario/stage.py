@@ -6,7 +6,7 @@ props enforce what holds in the world: a relay asks whether the record is on dis
 
 import asyncio
 import selectors
-from collections.abc import AsyncGenerator, Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -86,7 +86,7 @@ class MemoryJournal:
             self.ended.setdefault(entry.ends, entry.end_reason)
         return number
 
-    async def end(self, authorization_id: int, at: datetime, because: EndReason) -> None:  # noqa: ARG002
+    async def end(self, authorization_id: int, at: datetime, because: EndReason) -> None:
         await self._write()
         self.ended.setdefault(authorization_id, because)
 
@@ -145,7 +145,7 @@ class TextDisplay:
 class MemoryWhitelist:
     """Rows by uid; may be unreadable."""
 
-    rows: dict[str, tuple[ListedToken, ...]] = field(default_factory=dict)
+    rows: Mapping[str, tuple[ListedToken, ...]] = field(default_factory=dict)
     broken: bool = False
 
     async def find(self, uid: Uid) -> tuple[ListedToken, ...]:
@@ -241,9 +241,10 @@ class Stage:
 
     async def stop(self) -> None:
         """Stop in good order."""
-        for work in (*self._kept, self._running):
-            work.cancel()
-        await asyncio.gather(*self._kept, self._running, return_exceptions=True)
+        work: list[asyncio.Future[Any]] = [*self._kept, self._running]
+        for each in work:
+            each.cancel()
+        await asyncio.gather(*work, return_exceptions=True)
 
     def restart(self) -> None:
         """Start again after a stop, with a disk that works: without one the agent would not start."""

@@ -6,6 +6,7 @@ of a record, the operator may end what is just being decided. After each event a
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import product
 
 import pytest
@@ -73,7 +74,7 @@ async def agent_restarts(stage: Stage) -> None:
     stage.restart()
 
 
-async def time_passes(stage: Stage) -> None:  # noqa: ARG001  every event takes the stage
+async def time_passes(stage: Stage) -> None:
     await asyncio.sleep(10.0)
 
 
@@ -126,7 +127,7 @@ def search(first: Event, depth: int) -> int:
     for rest in product(EVENTS, repeat=depth - 1):
         events = (first, *rest)
         try:
-            in_virtual_time(lambda events=events: play(events))
+            in_virtual_time(partial(play, events))
         except AssertionError as error:
             pytest.fail(f"{' → '.join(event.__name__ for event in events)}: {error}")
         count += 1

@@ -328,3 +328,27 @@ def test_display_goes_back_to_what_stands_there_between_taps() -> None:
         await stage.stop()
 
     in_virtual_time(story)
+
+
+def test_charge_point_without_its_reader_is_out_of_order() -> None:
+    async def story() -> None:
+        stage = Stage()
+        await asyncio.sleep(1.0)
+        stage.evse.reader_is("left", missing=True)
+        assert "Out of order" in stage.display.shown[-1]
+        stage.evse.reader_is("left", missing=False)
+        assert "Out of order" not in stage.display.shown[-1]
+        await stage.stop()
+
+    in_virtual_time(story)
+
+
+def test_one_reader_of_two_is_enough_to_ask_for_a_card() -> None:
+    async def story() -> None:
+        stage = Stage()
+        stage.evse.reader_is("left", missing=True)
+        stage.evse.reader_is("right", missing=False)
+        assert "Out of order" not in stage.display.shown[-1]
+        await stage.stop()
+
+    in_virtual_time(story)

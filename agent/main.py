@@ -1,0 +1,344 @@
+"""The composition root: builds the parts from a configuration, lets them run, and takes them down relay first."""
+
+import asyncio
+import fcntl
+import gc
+import logging
+import os
+import signal
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TextIO
+
+from agent.config import Config, EvseSection, PeerSection, ReaderSection, credentials_token, policy_of
+from agent.core.uid import UidFormat
+from agent.errors import AgentError, BusyError, CorruptError, StoreError
+from agent.model import EndReason, Policy, Tap
+from agent.ocpi.client import OcpiClient, tls_context
+from agent.ports import Reader, ReaderState
+from agent.runtime.authorize import PeerBackend
+from agent.runtime.breaker import Breaker
+from agent.runtime.charge_point import EvseTapLoop, Settled
+from agent.runtime.peer import Peer, WatchTimes
+from agent.runtime.sync_schedule import SyncSchedule
+from agent.runtime.token_sync import SyncSettings, TokenSync
+from agent.store.journal import Journal
+from agent.store.whitelist import Whitelist
+from hw.outputs.console_display import ConsoleDisplay
+from hw.outputs.gpio_relay import GpioRelay
+from hw.readers.frames import FrameKind
+from hw.readers.serial_reader import SerialReader
+
+log = logging.getLogger(__name__)
+
+RESTART_S = 1.0
+"""How soon a part that crashed is started again: at once would spin, a driver waits longer than this anyway."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """The two databases, open, and nobody else's while they are."""
+
+    whitelist: Whitelist
+    journal: Journal
+    whitelist_path: Path
+
+
+async def run_agent(config: Config, config_path: Path) -> None:
+    """Run until SIGTERM, SIGINT, SIGHUP or SIGQUIT; every relay is open when this returns or raises."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+        loop.add_signal_handler(signum, stop.set)
+    async with agent_of(config, config_path) as agent:
+        running = asyncio.create_task(agent.run())
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (running, stopping):
+            task.cancel()
+        await asyncio.gather(running, stopping, return_exceptions=True)
+        log.info("stopped; every relay is open")
+
+
+def open_relays(config: Config) -> None:
+    """Open every relay of the configuration: after an agent that was killed, for some kernels keep a pin's level.
+
+    Raises BusyError while an agent is running, which alone may switch then; DeviceError.
+    """
+    with _alone_in(storage_folder(config)):
+        for evse in config.evse:
+            GpioRelay(evse.relay.gpio, active_high=evse.relay.active_high).detach()
+
+
+class Agent:
+    """All parts of one charge point, assembled. `run` lets them work until cancelled."""
+
+    def __init__(
+        self,
+        evses: Sequence[EvseTapLoop],
+        readers: Sequence[tuple[Reader, EvseTapLoop]],
+        peers: Sequence[Peer],
+        syncs: Sequence[TokenSync],
+        schedule: SyncSchedule,
+        backend: PeerBackend,
+        stores: Stores,
+        on_ready: Callable[[], None],
+    ) -> None:
+        self.stores = stores
+        self.syncs = syncs
+        self.evses = {evse.evse_uid: evse for evse in evses}
+        self.peers = {peer.name: peer for peer in peers}
+        self.readers = [reader for reader, _ in readers]
+        self._schedule = schedule
+        self._readers = readers
+        self._backend = backend
+        self._on_ready = on_ready
+
+    async def run(self) -> None:
+        """Until cancelled. A part that crashes opens its relay, is reported, and starts again; the others go on."""
+        parts: list[tuple[str, Callable[[], Awaitable[None]]]] = [
+            *((f"EVSE {evse.evse_uid}", evse.run) for evse in self.evses.values()),
+            *((f"reader {reader.name}", lambda r=reader, e=evse: _read(r, e)) for reader, evse in self._readers),
+            *((f"peer {peer.name}", peer.watch) for peer in self.peers.values()),
+            ("token synchronisation", self._schedule.run),
+        ]
+        tasks = [asyncio.create_task(_supervise(name, part), name=name) for name, part in parts]
+        # What stands now lives as long as the process: the collector need not look at it again on a tap's time.
+        gc.collect()
+        gc.freeze()
+        log.info("ready: %d EVSE(s), %d reader(s), %d peer(s)", len(self.evses), len(self._readers), len(self.peers))
+        self._on_ready()
+        try:
+            await asyncio.gather(*tasks)
+        finally:
+            await _stop_in_order(tasks)
+            await self._backend.close()
+
+
+@asynccontextmanager
+async def agent_of(
+    config: Config,
+    config_path: Path,
+    *,
+    on_settled: Callable[[Settled], None] = lambda _: None,
+    on_ready: Callable[[], None] = lambda: None,
+    display_stream: TextIO = sys.stdout,
+) -> AsyncIterator[Agent]:
+    """Assemble an agent; on the way out every relay is open and every database closed.
+
+    Raises ConfigError, StoreError, DeviceError or BusyError before anything was started.
+    """
+    policy = policy_of(config.policy)
+    async with AsyncExitStack() as stack:
+        clients = await stack.enter_async_context(clients_of(config, config_path))
+        stores = await stack.enter_async_context(stores_of(config))
+        interrupted = await stores.journal.close_open(datetime.now(UTC), EndReason.RESTART)
+        if interrupted:
+            log.warning("%d authorization(s) were running when the agent last ended; they are ended", interrupted)
+        peers = [_peer(section, clients[section.name], config, policy) for section in config.peer]
+        backend = PeerBackend(peers, late_window_s=policy.late_window_s)
+        syncs = syncs_of(config, clients, stores.whitelist, stores.whitelist_path)
+        rebuild = WhitelistRebuild(stores.whitelist, syncs)
+        stack.push_async_callback(rebuild.stop)
+        evses = {}
+        for section in config.evse:
+            relay = GpioRelay(section.relay.gpio, active_high=section.relay.active_high)
+            stack.callback(relay.detach)
+            evses[section.uid] = EvseTapLoop(
+                section.uid,
+                location_id=config.location.id,
+                language=section.language or config.location.language,
+                policy=policy,
+                relay=relay,
+                display=_display(section, display_stream),
+                whitelist=stores.whitelist,
+                backend=backend,
+                journal=stores.journal,
+                now=lambda: datetime.now(UTC),
+                on_settled=on_settled,
+                on_whitelist_fault=rebuild.on_fault,
+            )
+        readers = [
+            (_reader(reader), evses[section.uid])
+            for section in config.evse
+            for reader in config.reader
+            if reader.name in section.readers
+        ]
+        schedule = SyncSchedule(syncs, every=timedelta(minutes=config.sync.every_min))
+        yield Agent(list(evses.values()), readers, peers, syncs, schedule, backend, stores, on_ready)
+
+
+@asynccontextmanager
+async def clients_of(config: Config, config_path: Path) -> AsyncIterator[dict[str, OcpiClient]]:
+    """A client for each peer, by its name. Raises ConfigError for a credentials token or a CA that can't be read."""
+    async with AsyncExitStack() as stack:
+        clients = {}
+        for peer in config.peer:
+            client = OcpiClient(
+                peer.name,
+                token=credentials_token(peer, config_path),
+                us=(config.party.country_code, config.party.party_id),
+                them=(peer.country_code, peer.party_id),
+                versions_url=peer.versions_url,
+                tokens_url=peer.tokens_url,
+                encoding=peer.token_encoding,
+                tls=tls_context(config_path.parent / peer.ca_file) if peer.ca_file else None,
+            )
+            stack.push_async_callback(client.aclose)
+            clients[peer.name] = client
+        yield clients
+
+
+def syncs_of(
+    config: Config, clients: Mapping[str, OcpiClient], whitelist: Whitelist, whitelist_path: Path
+) -> list[TokenSync]:
+    """What pulls each peer's tokens into the whitelist, one at a time over all processes."""
+    return [
+        TokenSync(
+            peer.name,
+            clients[peer.name],
+            whitelist,
+            lock_file=whitelist_path.with_name("sync.lock"),
+            settings=SyncSettings(
+                full_every=timedelta(hours=config.sync.full_every_h),
+                overlap=timedelta(seconds=config.sync.overlap_s),
+                page_size=peer.page_size,
+            ),
+        )
+        for peer in config.peer
+    ]
+
+
+def storage_folder(config: Config) -> Path:
+    """The directory of the databases, made if need be. Raises StoreError."""
+    folder = Path(config.storage.directory)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreError(f"{folder}: can't be made: {error}; see storage.directory in the configuration") from error
+    return folder
+
+
+@asynccontextmanager
+async def stores_of(config: Config) -> AsyncIterator[Stores]:
+    """Both databases, for one agent at a time. Raises StoreError or BusyError."""
+    folder = storage_folder(config)
+    async with AsyncExitStack() as stack:
+        stack.enter_context(_alone_in(folder))
+        journal = await Journal.open(folder / "state.db")
+        stack.push_async_callback(journal.close)
+        whitelist = await Whitelist.open(folder / "whitelist.db")
+        stack.push_async_callback(whitelist.close)
+        yield Stores(whitelist, journal, folder / "whitelist.db")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock: two agents that switch one relay would each open it under the other's driver."""
+    path = folder / "agent.lock"
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path}: can't be opened: {error}; the agent's user must be able to write there") from error
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(fd)
+        raise BusyError(f"{folder}: another agent is running on these databases; stop it first") from None
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+async def _supervise(name: str, part: Callable[[], Awaitable[None]]) -> None:
+    while True:
+        try:
+            await part()
+        except Exception:
+            log.critical("%s crashed and is started again in %.0f s", name, RESTART_S, exc_info=True)
+            await asyncio.sleep(RESTART_S)
+        else:
+            return
+
+
+async def _stop_in_order(tasks: Sequence[asyncio.Task[None]]) -> None:
+    """Cancel everything, the EVSEs first: their relays open before anything else is waited for."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _read(reader: Reader, evse: EvseTapLoop) -> None:
+    def on_tap(tap: Tap) -> None:
+        evse.tap(tap)
+
+    def on_state(state: ReaderState, advice: str) -> None:
+        missing = state is ReaderState.MISSING
+        log.log(logging.WARNING if missing else logging.INFO, "reader %s: %s", reader.name, advice)
+        evse.reader_is(reader.name, missing=missing)
+
+    await reader.run(on_tap, on_state)
+
+
+class WhitelistRebuild:
+    """Sets a damaged whitelist aside and pulls it again: it can be had again, a driver's patience can't."""
+
+    def __init__(self, whitelist: Whitelist, syncs: Sequence[TokenSync]) -> None:
+        self._whitelist = whitelist
+        self._syncs = syncs
+        self._task: asyncio.Task[None] | None = None
+
+    def on_fault(self, error: StoreError) -> None:
+        """Begin once for a damaged file; what else can go wrong with a file, a new one would not mend."""
+        if isinstance(error, CorruptError) and (self._task is None or self._task.done()):
+            self._task = asyncio.get_running_loop().create_task(self._rebuild())
+
+    async def stop(self) -> None:
+        """Give up; the next start sees to the rest."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _rebuild(self) -> None:
+        try:
+            await self._whitelist.rebuild()
+            for sync in self._syncs:
+                await sync.run_once()
+        except AgentError as error:
+            log.error("the whitelist could not be rebuilt yet: %s", error)
+
+
+def _peer(section: PeerSection, client: OcpiClient, config: Config, policy: Policy) -> Peer:
+    breaker = config.breaker
+    times = WatchTimes(
+        every_s=breaker.probe_every_s,
+        retry_first_s=breaker.retry_first_s,
+        retry_most_s=breaker.retry_most_s,
+        timeout_s=policy.deadline_s - policy.reserve_s,
+    )
+    return Peer(section.name, client, breaker=Breaker(breaker.failures), times=times)
+
+
+def _reader(section: ReaderSection) -> SerialReader:
+    uid_format = UidFormat(
+        keep_last=section.uid_bytes, reverse=section.uid_reversed, decimal_digits=section.uid_decimal_digits
+    )
+    return SerialReader(
+        section.name,
+        section.port,
+        kind=FrameKind(section.kind),
+        to_uid=uid_format.to_uid,
+        baudrate=section.baudrate,
+        removal_s=section.removal_s,
+        reopen_s=section.reopen_s,
+    )
+
+
+def _display(section: EvseSection, stream: TextIO) -> ConsoleDisplay:
+    shape = section.display
+    return ConsoleDisplay(stream, columns=shape.columns, rows=shape.rows, charset=shape.charset, label=section.uid)

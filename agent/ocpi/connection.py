@@ -1,0 +1,172 @@
+"""HTTP to one peer: warm connections, capped bodies, and every failure a value. Nothing of OCPI's content.
+
+It drives httpx's transport, not its client. A client would log every URL, and with it the uid, at INFO; keep
+cookies; and could be talked into redirects and proxies. Going without is also what keeps a tap lean.
+"""
+
+import socket
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import uuid4
+
+import httpx
+
+from agent.model import Outcome
+from agent.ocpi.failures import Failure, hung_up, of_transport
+from agent.ocpi.headers import number, retry_after_s
+
+Headers = Sequence[tuple[bytes, bytes]]
+
+_BROKEN = (httpx.HTTPError, httpx.InvalidURL, OSError)
+"""What the transport raises for a network or a peer; some errors of TLS come out of it as they are."""
+
+_ERROR_PAGE = 65_536
+"""Bytes that are read of an answer which is an error anyway: enough to leave the connection usable."""
+
+_KEEPALIVE = [
+    # A mobile network's NAT forgets an idle connection within minutes and tells nobody. With these the kernel
+    # notices, and the pool replaces the connection before a tap does.
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 45),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 15),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole HTTP answer of any status."""
+
+    status: int
+    headers: httpx.Headers
+    body: bytes
+
+    @property
+    def retry_after_s(self) -> float | None:
+        """How long the peer asks to be left alone, in seconds."""
+        return retry_after_s(self.headers, datetime.now(UTC))
+
+
+@dataclass(slots=True)
+class _Attempt:
+    """Watches one request: whether its connection was new, and whether anything of an answer came."""
+
+    reused: bool = True
+    answered: bool = False
+
+    async def trace(self, event: str, _info: dict[str, Any]) -> None:
+        if event == "connection.connect_tcp.started":
+            self.reused = False
+        elif event == "http11.receive_response_headers.complete":
+            self.answered = True
+
+    def may_be_repeated(self, error: BaseException) -> bool:
+        """Only the race with a server that closes an idle connection: it never saw the request."""
+        return self.reused and not self.answered and hung_up(error)
+
+
+@dataclass(slots=True)
+class Connection:
+    """Sends requests to one peer. Cancelling a request closes its connection and no other."""
+
+    tls: ssl.SSLContext | None = None
+    """What a server must show; None is needed only for http URLs."""
+    hang_s: float = 60.0
+    """For each phase of a request: a guard against hanging for ever. Callers set the limits that mean something."""
+    most_connections: int = 64
+    most_idle: int = 8
+    idle_s: float = 3600.0
+    """How long a connection is kept for the next tap. The server decides sooner, and the pool notices."""
+    _transport: httpx.AsyncHTTPTransport = field(init=False)
+    _timeout: dict[str, float] = field(init=False)
+
+    def __post_init__(self) -> None:
+        limits = httpx.Limits(
+            max_connections=self.most_connections,
+            max_keepalive_connections=self.most_idle,
+            keepalive_expiry=self.idle_s,
+        )
+        self._transport = httpx.AsyncHTTPTransport(
+            verify=self.tls if self.tls is not None else False,
+            trust_env=False,
+            limits=limits,
+            socket_options=_KEEPALIVE,
+        )
+        self._timeout = dict.fromkeys(("connect", "read", "write", "pool"), self.hang_s)
+
+    async def send(
+        self, method: str, url: str, headers: Headers, *, most_bytes: int, content: bytes | None = None
+    ) -> Reply | Failure:
+        """One request, and its whole answer if that has at most `most_bytes`.
+
+        Repeated once when a kept connection turns out to be closed: the server had not read it then. Each attempt
+        has an X-Request-ID of its own (OCPI 2.2.1 transport_and_format, Unique message IDs).
+        """
+        first = _Attempt()
+        try:
+            return await self._attempt(method, url, headers, content, most_bytes, first)
+        except _BROKEN as error:
+            if not first.may_be_repeated(error):
+                return of_transport(error)
+        try:
+            return await self._attempt(method, url, headers, content, most_bytes, _Attempt())
+        except _BROKEN as error:
+            return of_transport(error)
+
+    async def aclose(self) -> None:
+        """Close every connection. What is under way fails as unreachable."""
+        await self._transport.aclose()
+
+    async def _attempt(
+        self, method: str, url: str, headers: Headers, content: bytes | None, most_bytes: int, attempt: _Attempt
+    ) -> Reply | Failure:
+        extensions = {"timeout": self._timeout, "trace": attempt.trace}
+        identified = [*headers, (b"X-Request-ID", str(uuid4()).encode())]
+        request = httpx.Request(method, url, headers=identified, content=content, extensions=extensions)
+        response = await self._transport.handle_async_request(request)
+        stream = response.stream
+        assert isinstance(stream, httpx.AsyncByteStream)
+        try:
+            return await _read(response, stream, most_bytes)
+        finally:
+            await stream.aclose()
+
+
+async def _read(response: httpx.Response, stream: httpx.AsyncByteStream, most_bytes: int) -> Reply | Failure:
+    status, headers = response.status_code, response.headers
+    good = 200 <= status < 300
+    if status < 200:
+        return Reply(status, headers, b"")
+    coding = headers.get("content-encoding", "identity").strip().lower()
+    if coding not in {"", "identity"}:
+        # We asked for none. Unpacking is where a small answer becomes a large one.
+        if good:
+            return Failure(Outcome.MALFORMED, "the answer is compressed, which was not asked for")
+        return Reply(status, headers, b"")
+    body = await _body(headers, stream, most_bytes if good else _ERROR_PAGE)
+    if body is None:
+        if good:
+            return Failure(Outcome.OVERSIZED, f"the answer is larger than {_size(most_bytes)}")
+        return Reply(status, headers, b"")
+    return Reply(status, headers, body)
+
+
+async def _body(headers: httpx.Headers, stream: httpx.AsyncByteStream, most_bytes: int) -> bytes | None:
+    """The body, or None as soon as it is clear that it is larger."""
+    if (number(headers.get("content-length")) or 0) > most_bytes:
+        return None
+    parts: list[bytes] = []
+    length = 0
+    async for part in stream:
+        length += len(part)
+        if length > most_bytes:
+            return None
+        parts.append(part)
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _size(number: int) -> str:
+    return f"{number >> 20} MiB" if number >= 1 << 20 else f"{number >> 10} KiB"

@@ -1,0 +1,134 @@
+"""What a peer's failure is called, and what the installer reads of it. Pure.
+
+The texts hold a peer's own words, so they are made harmless here: printable, short, without uid or credentials.
+"""
+
+import os
+import re
+import ssl
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import h11
+import httpx
+
+from agent.model import Outcome
+
+_LONGEST = 120
+"""Characters of a peer's own words: one line of a log, whatever it sends."""
+
+_SHORTEST_SECRET = 4
+"""Shorter, it would stand in every other text, `HTTP 404` included."""
+
+_SSL_DECORATION = re.compile(r"^\[SSL[^\]]*\]\s*|\s*\(_ssl\.c:\d+\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a peer gave no usable answer. A value: refusal and silence are no exceptions."""
+
+    outcome: Outcome
+    detail: str
+    """For the installer: `HTTP 503`. Never a secret, never a uid."""
+    retry_after_s: float | None = None
+    """How long the peer asks to be left alone."""
+
+
+def harmless(text: str, secrets: Sequence[str] = ()) -> str:
+    """`text` as one printable line of at most 120 characters, with each secret replaced, in whatever case it stands."""
+    for secret in secrets:
+        if len(secret) < _SHORTEST_SECRET:
+            continue
+        text = re.sub(re.escape(secret), "***", text, flags=re.IGNORECASE)
+    line = " ".join("".join(c if c.isprintable() else " " for c in text).split())
+    return line if len(line) <= _LONGEST else line[: _LONGEST - 1] + "…"
+
+
+def of_http(status: int, words: str, retry_after_s: float | None) -> Failure | None:
+    """The failure that an HTTP status stands for; None for success.
+
+    `words` is what the OCPI envelope beside it said. OCPI 2.2.1 mod_tokens, POST: 404 is "unknown token".
+    """
+    detail = f"HTTP {status}, {words}" if words else f"HTTP {status}"
+    match status:
+        case _ if 200 <= status < 300:
+            return None
+        case 404:
+            outcome = Outcome.UNKNOWN
+        case 401 | 403:
+            outcome = Outcome.UNAUTHORIZED
+        case 429:
+            outcome = Outcome.RATE_LIMITED
+        case _ if 400 <= status < 500:
+            outcome = Outcome.REJECTED
+        case _ if 500 <= status < 600:
+            outcome = Outcome.SERVER_ERROR
+        case _ if 300 <= status < 400:
+            outcome, detail = Outcome.MALFORMED, f"HTTP {status}: redirects are not followed, configure the final URL"
+        case _:
+            outcome, detail = Outcome.MALFORMED, f"HTTP {status} is no answer"
+    asks_to_wait = outcome in {Outcome.RATE_LIMITED, Outcome.SERVER_ERROR}
+    return Failure(outcome, detail, retry_after_s if asks_to_wait else None)
+
+
+def of_status_code(code: int, words: str) -> Failure | None:
+    """The failure that an OCPI status code stands for (OCPI 2.2.1 status_codes); None for success."""
+    match code // 1000:
+        case 1:
+            return None
+        case 2 if code == 2004:
+            return Failure(Outcome.UNKNOWN, words)
+        case 2:
+            return Failure(Outcome.REJECTED, words)
+        case 3 | 4:
+            return Failure(Outcome.OCPI_ERROR, words)
+        case _:
+            return Failure(Outcome.MALFORMED, f"{words}: no status code of OCPI")
+
+
+def of_transport(error: httpx.HTTPError | httpx.InvalidURL | OSError) -> Failure:
+    """What went wrong below the answer."""
+    match error:
+        case httpx.ConnectTimeout() | httpx.PoolTimeout():
+            return Failure(Outcome.TIMEOUT, "no connection in time")
+        case httpx.TimeoutException():
+            return Failure(Outcome.TIMEOUT, "no answer in time")
+        case httpx.RemoteProtocolError() if not hung_up(error):
+            return Failure(Outcome.MALFORMED, f"the answer is no HTTP: {harmless(str(error))}")
+        case httpx.InvalidURL() | httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
+            return Failure(Outcome.MALFORMED, "the URL or a header can't be sent")
+        case _:
+            return Failure(Outcome.UNREACHABLE, _cause(error))
+
+
+def hung_up(error: BaseException) -> bool:
+    """Whether the peer closed the connection instead of answering. What h11 complains of is an answer, if a bad one."""
+    match error:
+        case httpx.RemoteProtocolError():
+            return not any(isinstance(cause, h11.RemoteProtocolError) for cause in _causes(error))
+        case httpx.ReadError() | httpx.WriteError():
+            return True
+        case _:
+            return False
+
+
+def _cause(error: BaseException) -> str:
+    """The sentence of the deepest cause that has one: `Connection refused`, `certificate verify failed: …`."""
+    text = str(error)
+    for cause in _causes(error):
+        if isinstance(cause, ssl.SSLError):
+            return harmless(_SSL_DECORATION.sub("", _SSL_DECORATION.sub("", str(cause))))
+        if isinstance(cause, OSError) and cause.strerror:
+            # asyncio puts its own words and the address there; a name that can't be resolved has a negative number.
+            text = os.strerror(cause.errno) if cause.errno and cause.errno > 0 else cause.strerror
+    return harmless(text or "the connection broke")
+
+
+def _causes(error: BaseException) -> list[BaseException]:
+    chain: list[BaseException] = []
+    cause: BaseException | None = error
+    while cause is not None and cause not in chain:
+        chain.append(cause)
+        nested = cause.exceptions[0] if isinstance(cause, BaseExceptionGroup) else None
+        cause = nested or cause.__cause__ or cause.__context__
+    return chain

@@ -1,0 +1,278 @@
+"""One SQLite file of ours: opened in the right version and mode, read beside its writer.
+
+What the tables mean belongs to the modules that own them.
+"""
+
+import logging
+import os
+import sqlite3
+import stat
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from importlib.resources import files
+from pathlib import Path
+from typing import Any, Self
+
+import aiosqlite
+
+from agent.errors import NewerSchemaError, StoreError
+from agent.store.failures import BUSY_S, explain, explained
+from agent.store.writer import Row, Writer, fetch
+
+log = logging.getLogger(__name__)
+
+COMPANIONS = ("", "-wal", "-shm")
+"""What a database consists of on disk: the file, its write-ahead log and the log's index."""
+
+FILE_MODE = 0o600
+"""A card's uid is as good as the card, and an authorization is somebody's whereabouts."""
+
+STATE_ID = 0x43504153
+"""`CPAS` in the file's header."""
+
+STATE_PAGE = 1024
+"""Bytes a page: what a tap changes is written in whole pages, to an SD card that wears with each."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def to_us(instant: datetime) -> int:
+    """Microseconds since 1970, exactly. A datetime without a zone is UTC, as OCPI 2.2.1 types, DateTime says."""
+    return ((instant if instant.tzinfo else instant.replace(tzinfo=UTC)) - _EPOCH) // _MICROSECOND
+
+
+def from_us(microseconds: int) -> datetime:
+    """The aware instant that `to_us` made the number from."""
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def statements(script: str) -> tuple[str, ...]:
+    """Split a script where SQLite sees a statement's end: a `;` in a trigger, a string or a comment is none."""
+    found: list[str] = []
+    part = ""
+    for piece in script.split(";"):
+        part += piece + ";"
+        if sqlite3.complete_statement(part):
+            found.append(part.strip())
+            part = ""
+    if part.rstrip(";").strip():
+        raise ValueError(f"SQL script ends within a statement: {part.strip()[:60]!r}")
+    return tuple(found)
+
+
+@dataclass(frozen=True, slots=True)
+class Schema:
+    """What a file looks like in each version, and how it gets from one to the next."""
+
+    name: str
+    application_id: int
+    """Ours, in SQLite's header: a database of somebody else is never touched."""
+    full: tuple[str, ...]
+    """The whole script of version 1, 2, …: a new file gets the last one."""
+    migrations: tuple[str, ...] = ()
+    """From 1 to 2, from 2 to 3, …"""
+
+    @classmethod
+    def load(cls, name: str, application_id: int) -> Self:
+        """Read `schema/<name>_v1.sql`, `_v2.sql`, … and `<name>_to_v2.sql`, … from the package."""
+        folder = files("agent.store") / "schema"
+        full: list[str] = []
+        while (script := folder / f"{name}_v{len(full) + 1}.sql").is_file():
+            full.append(script.read_text("utf-8"))
+        steps = tuple((folder / f"{name}_to_v{n}.sql").read_text("utf-8") for n in range(2, len(full) + 1))
+        return cls(name, application_id, tuple(full), steps)
+
+    @property
+    def newest(self) -> int:
+        """The version that this program reads and writes."""
+        return len(self.full)
+
+    def steps_from(self, version: int) -> tuple[str, ...]:
+        """The statements that bring a file of `version` to the newest; 0 is an empty file."""
+        if version == 0:
+            return statements(self.full[-1])
+        return tuple(sql for script in self.migrations[version - 1 :] for sql in statements(script))
+
+
+def _create(path: Path, mode: int) -> None:
+    """Create a missing file with its mode from the first instant on, and correct the mode of one that is there.
+
+    An existing file is never opened here: closing it would drop the POSIX locks of every other connection of this
+    process to it (sqlite.org/howtocorrupt.html, 2.2).
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+    except FileExistsError:
+        _correct_mode(path, mode)
+    else:
+        os.fchmod(descriptor, mode)  # the umask may have taken more away
+        os.close(descriptor)
+
+
+def _correct_mode(path: Path, mode: int) -> None:
+    if not path.is_file():
+        raise StoreError(f"{path}: can't open: it is not a file; move it away or configure another path")
+    for part in (path.with_name(path.name + suffix) for suffix in COMPANIONS):
+        with suppress(FileNotFoundError):
+            found = stat.S_IMODE(part.stat().st_mode)
+            if found != mode:
+                part.chmod(mode)
+                log.warning("%s: mode was %04o, corrected to %04o", part, found, mode)
+    if not os.access(path, os.R_OK | os.W_OK):
+        raise PermissionError(None, "no permission to write, or a read-only file system")
+
+
+def _version(path: Path, schema: Schema, application_id: int, version: int, tables: int) -> int:
+    if application_id == schema.application_id:
+        if version > schema.newest:
+            raise NewerSchemaError(
+                f"{path}: has schema version {version}, this program knows up to {schema.newest}: "
+                "a newer version wrote it; install that version again, or move the file away"
+            )
+        return version
+    if application_id or version or tables:
+        raise StoreError(f"{path}: is the database of another program; configure another path")
+    return 0
+
+
+async def _read_version(connection: aiosqlite.Connection, path: Path, schema: Schema) -> int:
+    [row] = await connection.execute_fetchall(
+        "SELECT application_id, user_version, (SELECT count(*) FROM sqlite_schema)"
+        " FROM pragma_application_id, pragma_user_version"
+    )
+    return _version(path, schema, *row)
+
+
+async def _migrate(connection: aiosqlite.Connection, path: Path, schema: Schema) -> None:
+    """Bring the file to the newest version in one transaction: all of it, or nothing."""
+    if await _read_version(connection, path, schema) == schema.newest:
+        return
+    await connection.execute_fetchall("BEGIN IMMEDIATE")
+    try:
+        # Once more, behind the lock: another process may just have done it.
+        version = await _read_version(connection, path, schema)
+        for sql in schema.steps_from(version):
+            await connection.execute_fetchall(sql)
+        await connection.execute_fetchall(f"PRAGMA application_id = {schema.application_id}")
+        await connection.execute_fetchall(f"PRAGMA user_version = {schema.newest}")
+        await connection.execute_fetchall("COMMIT")
+    finally:
+        if connection.in_transaction:
+            await connection.execute_fetchall("ROLLBACK")
+
+
+async def _connect(path: Path) -> aiosqlite.Connection:
+    # At DEBUG aiosqlite logs every statement with its values: card uids among them.
+    logging.getLogger("aiosqlite").setLevel(logging.INFO)
+    return await aiosqlite.connect(path, isolation_level=None, timeout=BUSY_S)
+
+
+async def open_database(
+    path: Path, schema: Schema, *, synchronous: str, mode: int, page_size: int = 4096, wal_pages: int = 1000
+) -> aiosqlite.Connection:
+    """A connection in autocommit and WAL mode to a file of the newest version, created or migrated as needed.
+
+    `wal_pages`: how far the write-ahead log grows before it goes into the file. Raises NewerSchemaError or
+    CorruptError with the file left as it was, StoreError for everything else.
+    """
+    try:
+        _create(path, mode)
+    except OSError as error:
+        owner = f"check that {path.parent} exists and belongs to the user that runs the agent (uid {os.getuid()})"
+        raise StoreError(f"{path}: can't open: {error.strerror}; {owner}") from error
+    with explained(path, "open"):
+        connection = await _connect(path)
+        try:
+            await _read_version(connection, path, schema)  # before anything is written: it may not be ours
+            await connection.execute_fetchall(f"PRAGMA page_size = {page_size}")
+            [[journal_mode]] = await connection.execute_fetchall("PRAGMA journal_mode = WAL")
+            if journal_mode != "wal":
+                raise StoreError(f"{path}: can't open: its file system has no shared memory; use a local disk")  # noqa: TRY301 - the connection must be closed on this way too
+            await connection.execute_fetchall(f"PRAGMA synchronous = {synchronous}")
+            await connection.execute_fetchall(f"PRAGMA wal_autocheckpoint = {wal_pages}")
+            await _migrate(connection, path, schema)
+            await connection.execute_fetchall("PRAGMA foreign_keys = ON")
+        except BaseException:
+            await connection.close()
+            raise
+    return connection
+
+
+async def open_reader(path: Path) -> aiosqlite.Connection:
+    """A further connection to an open database, which can't change it and is never kept waiting by its writer."""
+    with explained(path, "open"):
+        connection = await _connect(path)
+        try:
+            await connection.execute_fetchall("PRAGMA query_only = ON")
+        except BaseException:
+            await connection.close()
+            raise
+    return connection
+
+
+class Database:
+    """One open file: its writer, and a reader that never waits for the writer."""
+
+    def __init__(self, path: Path, reader: aiosqlite.Connection, writer: Writer) -> None:
+        self.path = path
+        self.writer = writer
+        self._reader = reader
+
+    @classmethod
+    async def open(
+        cls,
+        path: Path,
+        schema: Schema,
+        *,
+        relaxed_transactions: bool = False,
+        page_size: int = 4096,
+        wal_pages: int = 1000,
+    ) -> Self:
+        """Open or create the file, readable by its owner alone. Raises as `open_database` does."""
+        connection = await open_database(
+            path,
+            schema,
+            synchronous="NORMAL" if relaxed_transactions else "FULL",
+            mode=FILE_MODE,
+            page_size=page_size,
+            wal_pages=wal_pages,
+        )
+        writer = Writer(path, connection, relaxed_transactions=relaxed_transactions)
+        try:
+            reader = await open_reader(path)
+        except BaseException:
+            await writer.close()
+            raise
+        return cls(path, reader, writer)
+
+    async def read(self, doing: str, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """What is committed; one round trip to the reader's thread. Raises StoreError."""
+        try:
+            return await fetch(self._reader, sql, parameters)
+        except (sqlite3.Error, ValueError) as error:
+            raise explain(error, self.path, doing) from error
+
+    async def read_aside(self, doing: str, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """The same through a connection for this once: long queries go here, for a tap must not wait for them."""
+        connection = await open_reader(self.path)
+        try:
+            with explained(self.path, doing):
+                return await fetch(connection, sql, parameters)
+        finally:
+            await connection.close()
+
+    async def close(self) -> None:
+        """Finish what was handed over and close the file. May be called twice."""
+        try:
+            with explained(self.path, "close"):
+                await self._reader.close()
+        finally:
+            await self.writer.close()
+
+
+async def open_state(path: Path) -> Database:
+    """`state.db`: every change is on the disk when its call returns. Raises as `open_database` does."""
+    return await Database.open(path, Schema.load("state", STATE_ID), page_size=STATE_PAGE)

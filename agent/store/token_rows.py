@@ -1,0 +1,166 @@
+"""How a token lies in the table `token`: the statements, and the way between a row and the value.
+
+When they run, and in which transaction, is `whitelist`'s business.
+"""
+
+from collections.abc import Iterator, Sequence
+from functools import cache
+
+from agent.model import EnergyContract, ListedToken, Token, TokenType, WhitelistType
+from agent.store.database import from_us, to_us
+from agent.store.writer import Row
+
+# What the numbers in the columns `type` and `whitelist` mean: written to files, so only ever appended to.
+_TYPES = (TokenType.AD_HOC_USER, TokenType.APP_USER, TokenType.OTHER, TokenType.RFID)
+_WHITELISTS = (WhitelistType.ALWAYS, WhitelistType.ALLOWED, WhitelistType.ALLOWED_OFFLINE, WhitelistType.NEVER)
+TYPE_NUMBERS = {kind: number for number, kind in enumerate(_TYPES)}
+_WHITELIST_NUMBERS = {kind: number for number, kind in enumerate(_WHITELISTS)}
+
+_KEY = ("uid_key", "type", "country_key", "party_key")
+_CONTENT = (
+    *("uid", "country_code", "party_id", "contract_id", "issuer", "valid", "whitelist", "last_updated"),
+    *("visual_number", "group_id", "language", "default_profile_type", "supplier_name", "supplier_contract_id"),
+    *("peer_id", "generation"),
+)
+_LAST_UPDATED = len(_KEY) + _CONTENT.index("last_updated")
+_COLUMNS = ", ".join((*_KEY, *_CONTENT))
+_IS_KEY = " AND ".join(f"{name} = ?" for name in _KEY)
+# A pushed token counts as seen by the sync that its peer has running, else that one's end would withdraw it.
+_GENERATION_OF_PEER = "(SELECT generation FROM peer WHERE id = ?)"
+
+# ruff: noqa: S608 - every text below is made of the column names above
+CREATE = (
+    f"INSERT INTO token ({_COLUMNS}) VALUES ({', '.join('?' * len((*_KEY, *_CONTENT[:-1])))}, {_GENERATION_OF_PEER})"
+    " ON CONFLICT DO NOTHING RETURNING 1"
+)
+"""Takes `created_row`; returns a row when the token was not there."""
+
+UPDATE = (
+    f"UPDATE token SET {', '.join(f'{name} = ?' for name in _CONTENT[:-1])}, generation = {_GENERATION_OF_PEER},"
+    f" withdrawn = 0 WHERE {_IS_KEY} AND last_updated <= ? RETURNING 1"
+)
+"""Takes `updated_row`; returns a row unless a newer token is there."""
+
+SEEN = f"UPDATE token SET generation = ?, withdrawn = 0 WHERE {_IS_KEY}"
+"""Takes `seen_rows`."""
+
+UNREADABLE = (
+    "UPDATE token SET generation = ?"
+    " WHERE uid_key = ? AND (? IS NULL OR type = ?) AND country_key = ? AND party_key = ?"
+)
+"""Takes `unreadable_rows`; a type that is not known stands for every type."""
+
+_SELECT = (
+    "SELECT coalesce(country_code, country_key), coalesce(party_id, party_key), coalesce(uid, uid_key), type,"
+    " contract_id, issuer, valid, whitelist, last_updated, visual_number, group_id, language, default_profile_type,"
+    " supplier_name, supplier_contract_id,"
+    " peer.name, last_sync.completed_at, withdrawn"
+    " FROM token JOIN peer ON peer.id = token.peer_id LEFT JOIN last_sync ON last_sync.peer_id = token.peer_id"
+)
+FIND = f"{_SELECT} WHERE uid_key = ? AND type = {TYPE_NUMBERS[TokenType.RFID]} ORDER BY country_key, party_key"
+GET = f"{_SELECT} WHERE {_IS_KEY}"
+LIST = (
+    f"{_SELECT} WHERE (uid_key, type, country_key, party_key) > (?, ?, ?, ?) AND (? IS NULL OR peer.name = ?)"
+    " AND (? IS NULL OR country_key || '-' || party_key = ?) ORDER BY uid_key, type, country_key, party_key LIMIT ?"
+)
+
+
+def key(text: str) -> str:
+    """What OCPI's CiString compares: without regard to case."""
+    return text.strip().upper()
+
+
+def token_key(token: Token) -> tuple[str, int, str, str]:
+    """The columns `_KEY` of a token."""
+    return key(token.uid), TYPE_NUMBERS[token.type], key(token.country_code), key(token.party_id)
+
+
+def token_row(token: Token, peer_id: int, generation: int) -> Row:
+    """A token as `upsert` takes it."""
+    uid, kind, country, party = token_key(token)
+    contract = token.energy_contract
+    return (
+        uid,
+        kind,
+        country,
+        party,
+        None if token.uid == uid else token.uid,
+        None if token.country_code == country else token.country_code,
+        None if token.party_id == party else token.party_id,
+        token.contract_id,
+        token.issuer,
+        token.valid,
+        _WHITELIST_NUMBERS[token.whitelist],
+        to_us(token.last_updated),
+        token.visual_number,
+        token.group_id,
+        token.language,
+        token.default_profile_type,
+        contract and contract.supplier_name,
+        contract and contract.contract_id,
+        peer_id,
+        generation,
+    )
+
+
+@cache
+def upsert(count: int) -> str:
+    """Stores `count` tokens, each given by `token_row`, and leaves a newer one as it is.
+
+    One statement for many: it runs without Python's interpreter lock, where `executemany` takes the lock back after
+    every row, before a waiting event loop can have it.
+    """
+    row = f"({', '.join('?' * len((*_KEY, *_CONTENT)))})"
+    return (
+        f"INSERT INTO token ({_COLUMNS}) VALUES {', '.join([row] * count)} ON CONFLICT ({', '.join(_KEY)})"
+        f" DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CONTENT)}, withdrawn = 0"
+        " WHERE excluded.last_updated >= last_updated"
+    )
+
+
+def created_row(token: Token, peer_id: int) -> Row:
+    """A token as `CREATE` takes it."""
+    return token_row(token, peer_id, peer_id)
+
+
+def updated_row(token: Token, peer_id: int) -> Row:
+    """A token as `UPDATE` takes it."""
+    row = token_row(token, peer_id, peer_id)
+    return (*row[len(_KEY) :], *row[: len(_KEY)], row[_LAST_UPDATED])
+
+
+def seen_rows(tokens: Sequence[Token], generation: int) -> Iterator[Row]:
+    """What `SEEN` takes."""
+    for token in tokens:
+        yield generation, *token_key(token)
+
+
+def unreadable_rows(unreadable: Sequence[tuple[str, str, str, str]], generation: int) -> Iterator[Row]:
+    """What `UNREADABLE` takes, from country, party, uid and type."""
+    numbers = {kind.value: number for kind, number in TYPE_NUMBERS.items()}
+    for country_code, party_id, uid, kind in unreadable:
+        number = numbers.get(key(kind))
+        yield generation, key(uid), number, number, key(country_code), key(party_id)
+
+
+def listed(row: Row) -> ListedToken:
+    """The token from the columns of `FIND`, `GET` and `LIST`."""
+    country_code, party_id, uid, kind, contract_id, issuer, valid, whitelist, last_updated, *others = row
+    visual_number, group_id, language, profile, supplier, supplier_contract_id, peer, synced_at, withdrawn = others
+    token = Token(
+        country_code,
+        party_id,
+        uid,
+        _TYPES[kind],
+        contract_id,
+        issuer,
+        bool(valid),
+        _WHITELISTS[whitelist],
+        from_us(last_updated),
+        visual_number,
+        group_id,
+        language,
+        profile,
+        None if supplier is None else EnergyContract(supplier, supplier_contract_id),
+    )
+    return ListedToken(token, peer, None if synced_at is None else from_us(synced_at), bool(withdrawn))

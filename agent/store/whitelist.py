@@ -1,0 +1,387 @@
+"""The tokens of all peers on the device, and how far each peer's list is synced.
+
+Fetching pages and deciding when to sync is somebody else's work; so is deciding what a token means for a driver.
+Everything here can be synced again: a damaged file is set aside, and an empty one takes its place.
+"""
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from enum import StrEnum
+from itertools import chain
+from pathlib import Path
+from typing import Self
+
+import aiosqlite
+
+from agent.errors import BusyError, CorruptError, StoreError
+from agent.model import ListedToken, Token, TokenType, Uid
+from agent.ports import Whitelist as WhitelistPort
+from agent.store.database import COMPANIONS, Database, Schema, from_us, to_us
+from agent.store.token_rows import (
+    CREATE,
+    FIND,
+    GET,
+    LIST,
+    SEEN,
+    TYPE_NUMBERS,
+    UNREADABLE,
+    UPDATE,
+    created_row,
+    key,
+    listed,
+    seen_rows,
+    token_key,
+    token_row,
+    unreadable_rows,
+    updated_row,
+    upsert,
+)
+from agent.store.writer import Row, fetch
+
+log = logging.getLogger(__name__)
+
+WHITELIST_ID = 0x43504157
+"""`CPAW` in the file's header."""
+
+WAL_PAGES = 4000
+"""16 MB of write-ahead log: a first full sync hits the index at random, and the log gathers what hits a page twice."""
+
+CHUNK = 50
+"""Tokens in one statement: in between, the event loop gets its turn; the page is one transaction all the same."""
+
+_COUNT = (
+    "SELECT name, count(token.id), coalesce(sum(valid AND NOT withdrawn), 0), coalesce(sum(withdrawn), 0)"
+    " FROM peer LEFT JOIN token ON token.peer_id = peer.id GROUP BY name ORDER BY name"
+)
+_PEER_ID = "INSERT INTO peer (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET name = name RETURNING id"
+_LAST_SYNC = (
+    "SELECT name, kind, reference, completed_at, last_full_at, tokens, skipped"
+    " FROM last_sync JOIN peer ON peer.id = peer_id WHERE ? IS NULL OR name = ?"
+)
+_COMPLETE = (
+    "INSERT INTO last_sync (peer_id, kind, reference, completed_at, last_full_at, tokens, skipped)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (peer_id) DO UPDATE SET kind = excluded.kind,"
+    " reference = excluded.reference, completed_at = excluded.completed_at,"
+    " last_full_at = coalesce(excluded.last_full_at, last_full_at),"
+    " tokens = excluded.tokens, skipped = excluded.skipped"
+)
+
+
+class SyncKind(StrEnum):
+    """What a sync asks a peer for."""
+
+    FULL = "full"
+    """The whole list: what it does not bring is withdrawn."""
+    DELTA = "delta"
+    """What changed since the last sync: OCPI 2.2.1 mod_tokens, `date_from`."""
+
+
+class Put(StrEnum):
+    """What became of a pushed token."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    STALE = "stale"
+    """A newer one is here; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class SyncProgress:
+    """An unfinished sync: where to go on."""
+
+    peer: str
+    kind: SyncKind
+    generation: int
+    """Marks what this sync has seen; rises with every sync of any peer."""
+    next_url: str
+    reference: datetime
+    """The peer's clock when the sync began."""
+    started_at: datetime
+    pages: int = 0
+    tokens: int = 0
+    skipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class LastSync:
+    """The last complete sync with a peer."""
+
+    kind: SyncKind
+    reference: datetime
+    """The peer's clock when it began: what the next `date_from` counts from."""
+    completed_at: datetime
+    last_full_at: datetime | None
+    """The end of the last full one."""
+    tokens: int
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenCount:
+    """How many tokens a peer has brought."""
+
+    total: int
+    valid: int
+    """Valid to their owner, and not withdrawn."""
+    withdrawn: int
+
+
+class Whitelist:
+    """`whitelist.db`: every change is whole or not there, and none keeps a lookup waiting."""
+
+    def __init__(self, path: Path, database: Database) -> None:
+        """Use an open file; see `open`."""
+        self._path = path
+        self._database = database
+        self._peer_ids: dict[str, int] = {}
+        self._rebuilding = asyncio.Lock()
+
+    @classmethod
+    async def open(cls, path: Path) -> Self:
+        """Open or create the file; a damaged one is set aside and begun anew. Raises StoreError for everything else."""
+        try:
+            database = await _open(path)
+        except CorruptError as error:
+            _set_aside(path, str(error))
+            database = await _open(path)
+        return cls(path, database)
+
+    async def rebuild(self) -> None:
+        """Set the file aside and begin with an empty one, after a CorruptError. Raises StoreError.
+
+        Several at once make one. A sync that runs meanwhile meets BusyError and has to start again.
+        """
+        damaged = self._database
+        async with self._rebuilding:
+            if self._database is not damaged:
+                return
+            with suppress(StoreError):
+                await damaged.close()
+            _set_aside(self._path, "rebuilt on request")
+            self._peer_ids.clear()
+            self._database = await _open(self._path)
+
+    async def close(self) -> None:
+        """Finish what is being written and close the file. May be called twice."""
+        await self._database.close()
+
+    async def find(self, uid: Uid) -> tuple[ListedToken, ...]:
+        """Every RFID token of any owner with this uid, without regard to case, in the order of their owners.
+
+        Raises StoreError, and CorruptError where `rebuild` helps.
+        """
+        rows = await self._database.read("look up a token", FIND, (key(uid),))
+        return tuple([listed(row) for row in rows])
+
+    async def get(self, country_code: str, party_id: str, uid: str, kind: TokenType) -> ListedToken | None:
+        """One token, or None. Raises StoreError."""
+        columns = (key(uid), TYPE_NUMBERS[kind], key(country_code), key(party_id))
+        for row in await self._database.read("read a token", GET, columns):
+            return listed(row)
+        return None
+
+    async def list_tokens(
+        self, *, peer: str | None = None, owner: str | None = None, after: ListedToken | None = None, limit: int = 100
+    ) -> list[ListedToken]:
+        """At most `limit` tokens in the order of their uids, those after `after`. `owner` as in `DE-ABC`.
+
+        Raises StoreError.
+        """
+        start = ("", -1, "", "") if after is None else token_key(after.token)
+        chosen = owner and key(owner)
+        rows = await self._database.read_aside("list tokens", LIST, (*start, peer, peer, chosen, chosen, limit))
+        return [listed(row) for row in rows]
+
+    async def count(self) -> dict[str, TokenCount]:
+        """By peer, how many tokens there are. Raises StoreError."""
+        return {name: TokenCount(*counts) for name, *counts in await self._database.read_aside("count tokens", _COUNT)}
+
+    async def put(self, token: Token, peer: str) -> Put:
+        """Take over a token that a peer pushed; durable when it returns. Raises StoreError."""
+        peer_id = await self._peer_id(peer)
+        if await self._database.writer.write("store a token", CREATE, created_row(token, peer_id)):
+            return Put.CREATED
+        updated = await self._database.writer.write("store a token", UPDATE, updated_row(token, peer_id))
+        return Put.UPDATED if updated else Put.STALE
+
+    async def progress(self, peer: str) -> SyncProgress | None:
+        """The sync with this peer that is not finished, or None. Raises StoreError."""
+        rows = await self._database.read(
+            "read a sync's progress",
+            "SELECT kind, sync_progress.generation, next_url, reference, started_at, pages, tokens, skipped"
+            " FROM sync_progress JOIN peer ON peer.id = peer_id WHERE name = ?",
+            (peer,),
+        )
+        for kind, generation, next_url, reference, started_at, *counts in rows:
+            return SyncProgress(
+                peer, SyncKind(kind), generation, next_url, from_us(reference), from_us(started_at), *counts
+            )
+        return None
+
+    async def last_sync(self, peer: str) -> LastSync | None:
+        """The last complete sync with this peer, or None. Raises StoreError."""
+        rows = await self._database.read("read the last sync", _LAST_SYNC, (peer, peer))
+        return _last_syncs(rows).get(peer)
+
+    async def sync_states(self) -> dict[str, LastSync]:
+        """By peer, the last complete sync; a peer without one is not there. Raises StoreError."""
+        return _last_syncs(await self._database.read("read the last syncs", _LAST_SYNC, (None, None)))
+
+    async def start(
+        self, peer: str, kind: SyncKind, next_url: str, *, reference: datetime, started_at: datetime
+    ) -> SyncProgress:
+        """Begin a sync in place of an unfinished one. Raises StoreError."""
+        peer_id = await self._peer_id(peer)
+
+        async def work(connection: aiosqlite.Connection) -> int:
+            new = (
+                "UPDATE peer SET generation = (SELECT max(generation) + 1 FROM peer) WHERE id = ? RETURNING generation"
+            )
+            [[generation]] = await fetch(connection, new, (peer_id,))
+            await fetch(
+                connection,
+                "INSERT OR REPLACE INTO sync_progress VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0)",
+                (peer_id, kind, generation, next_url, to_us(reference), to_us(started_at)),
+            )
+            return int(generation)
+
+        generation = await self._database.writer.transaction("start a sync", work)
+        return SyncProgress(peer, kind, generation, next_url, reference, started_at)
+
+    async def store_page(
+        self,
+        progress: SyncProgress,
+        tokens: Sequence[Token],
+        *,
+        unreadable: Sequence[tuple[str, str, str, str]] = (),
+        skipped: int = 0,
+        next_url: str,
+    ) -> SyncProgress:
+        """Store a page and how to go on after it, in one transaction; returns the new progress.
+
+        An older token does not overwrite a newer one, but counts as seen. So does what `unreadable` names by country,
+        party, uid and type: it is on the peer's list, though its object could not be used. Once begun, a page is
+        stored even when the caller is cancelled. Raises StoreError, and BusyError for a sync that another one replaced.
+        """
+        peer_id = await self._peer_id(progress.peer)
+        after = replace(
+            progress,
+            next_url=next_url,
+            pages=progress.pages + 1,
+            tokens=progress.tokens + len(tokens),
+            skipped=progress.skipped + skipped,
+        )
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            current = await fetch(
+                connection,
+                "UPDATE sync_progress SET next_url = ?, pages = ?, tokens = ?, skipped = ?"
+                " WHERE peer_id = ? AND generation = ? RETURNING 1",
+                (next_url, after.pages, after.tokens, after.skipped, peer_id, progress.generation),
+            )
+            _require(current, progress)
+            await _mark(connection, tokens, unreadable, peer_id, progress.generation)
+
+        await self._database.writer.transaction("store a page of tokens", work)
+        return after
+
+    async def complete(self, progress: SyncProgress, *, completed_at: datetime) -> int:
+        """Finish a sync; a full one withdraws what it has not seen, and says how many tokens that are.
+
+        Raises StoreError, and BusyError for a sync that another one replaced.
+        """
+        peer_id = await self._peer_id(progress.peer)
+        full = progress.kind is SyncKind.FULL
+
+        async def work(connection: aiosqlite.Connection) -> int:
+            current = await fetch(
+                connection,
+                "DELETE FROM sync_progress WHERE peer_id = ? AND generation = ? RETURNING 1",
+                (peer_id, progress.generation),
+            )
+            _require(current, progress)
+            at = to_us(completed_at)
+            counts = (progress.tokens, progress.skipped)
+            last = (peer_id, progress.kind, to_us(progress.reference), at, at if full else None, *counts)
+            await fetch(connection, _COMPLETE, last)
+            return await _sweep(connection, peer_id, progress.generation) if full else 0
+
+        return await self._database.writer.transaction("complete a sync", work)
+
+    async def abandon(self, peer: str) -> None:
+        """Forget an unfinished sync; its pages stay. Raises StoreError."""
+        forget = "DELETE FROM sync_progress WHERE peer_id = (SELECT id FROM peer WHERE name = ?)"
+        await self._database.writer.write("abandon a sync", forget, (peer,))
+
+    async def _peer_id(self, name: str) -> int:
+        if name not in self._peer_ids:
+            [[peer_id]] = await self._database.writer.write("remember a peer", _PEER_ID, (name,))
+            self._peer_ids[name] = peer_id
+        return self._peer_ids[name]
+
+
+async def _open(path: Path) -> Database:
+    schema = Schema.load("whitelist", WHITELIST_ID)
+    return await Database.open(path, schema, relaxed_transactions=True, wal_pages=WAL_PAGES)
+
+
+def _set_aside(path: Path, why: str) -> None:
+    """Rename the file with its log, for whoever wants to look at it. Only the last one is kept: a disk is finite."""
+    for earlier in path.parent.glob(f"{path.name}.corrupt-*"):
+        earlier.unlink()
+    aside = path.with_name(f"{path.name}.corrupt-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}")
+    for suffix in COMPANIONS:
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
+    log.warning("%s set aside as %s, the tokens are to be synced again: %s", path, aside.name, why)
+
+
+def _require(current: list[Row], progress: SyncProgress) -> None:
+    if not current:
+        raise BusyError(f"the {progress.kind} sync with {progress.peer} was replaced by another one; start it again")
+
+
+async def _mark(
+    connection: aiosqlite.Connection,
+    tokens: Sequence[Token],
+    unreadable: Sequence[tuple[str, str, str, str]],
+    peer_id: int,
+    generation: int,
+) -> None:
+    changes = connection.total_changes
+    for start in range(0, len(tokens), CHUNK):
+        rows = [token_row(token, peer_id, generation) for token in tokens[start : start + CHUNK]]
+        await fetch(connection, upsert(len(rows)), tuple(chain.from_iterable(rows)))
+    if connection.total_changes - changes < len(tokens):  # some are older than what is here
+        async with connection.executemany(SEEN, seen_rows(tokens, generation)):
+            pass
+    if unreadable:
+        async with connection.executemany(UNREADABLE, unreadable_rows(unreadable, generation)):
+            pass
+
+
+async def _sweep(connection: aiosqlite.Connection, peer_id: int, generation: int) -> int:
+    unseen = "UPDATE token SET withdrawn = 1 WHERE peer_id = ? AND generation < ? AND NOT withdrawn"
+    async with connection.execute(unseen, (peer_id, generation)) as cursor:
+        return cursor.rowcount
+
+
+def _last_syncs(rows: list[Row]) -> dict[str, LastSync]:
+    return {
+        name: LastSync(
+            SyncKind(kind),
+            from_us(reference),
+            from_us(completed_at),
+            None if last_full_at is None else from_us(last_full_at),
+            *counts,
+        )
+        for name, kind, reference, completed_at, last_full_at, *counts in rows
+    }
+
+
+def _fits(whitelist: Whitelist) -> WhitelistPort:
+    return whitelist

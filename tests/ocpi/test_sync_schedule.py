@@ -1,0 +1,109 @@
+"""When which peer is synced: on a clock that sleeping moves."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import timedelta
+from itertools import pairwise
+
+import pytest
+
+from agent.errors import AgentError, BusyError, PeerError
+from agent.runtime.sync_schedule import SyncSchedule
+from agent.runtime.token_sync import SyncReport
+from agent.store.whitelist import SyncKind
+
+
+class World:
+    """A clock, and a journal of what was synced when. After `last` turns the schedule is cancelled."""
+
+    def __init__(self, last: int) -> None:
+        self.at = 0.0
+        self.turns: list[tuple[str, float]] = []
+        self.running = 0
+        self._last = last
+
+    def clock(self) -> float:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        self.at += seconds
+
+    def note(self, peer: str) -> None:
+        self.turns.append((peer, self.at))
+        if len(self.turns) >= self._last:
+            raise asyncio.CancelledError
+
+
+class Sync:
+    """Takes `lasts_s` and fails as often as it has errors."""
+
+    def __init__(self, peer: str, world: World, *, errors: list[AgentError] | None = None, lasts_s: float = 0) -> None:
+        self.peer = peer
+        self._world = world
+        self._errors = errors or []
+        self._lasts_s = lasts_s
+
+    async def run_once(self) -> SyncReport:
+        self._world.running += 1
+        assert self._world.running == 1
+        await asyncio.sleep(0)
+        self._world.running -= 1
+        self._world.note(self.peer)
+        self._world.at += self._lasts_s
+        if self._errors:
+            raise self._errors.pop(0)
+        return SyncReport(self.peer, SyncKind.FULL, 1, 2, 3, 4, resumed=False)
+
+
+async def run(world: World, *syncs: Sync, spread: Callable[[], float] = lambda: 0.5) -> list[tuple[str, float]]:
+    schedule = SyncSchedule(syncs, every=timedelta(hours=1), spread=spread, clock=world.clock, sleep=world.sleep)
+    with pytest.raises(asyncio.CancelledError):
+        await schedule.run()
+    return world.turns
+
+
+async def test_every_peer_is_synced_at_start_and_then_now_and_again() -> None:
+    world = World(6)
+    turns = await run(world, Sync("a", world, lasts_s=10), Sync("b", world))
+    assert turns == [("a", 0), ("b", 10), ("a", 3610), ("b", 3620), ("a", 7220), ("b", 7230)]
+
+
+@pytest.mark.parametrize(("drawn", "seconds"), [(0.0, 2880), (1.0, 4320)])
+async def test_the_interval_is_spread_by_a_fifth(drawn: float, seconds: float) -> None:
+    world = World(2)
+    assert await run(world, Sync("a", world), spread=lambda: drawn) == [("a", 0), ("a", pytest.approx(seconds))]
+
+
+async def test_a_failure_is_tried_again_ever_more_rarely_but_no_more_rarely_than_a_success() -> None:
+    world = World(10)
+    failing = Sync("a", world, errors=[PeerError("down") for _ in range(9)])
+    turns = await run(world, failing, spread=lambda: 1.0)
+    pauses = [later[1] - earlier[1] for earlier, later in pairwise(turns)]
+    assert pauses == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+
+
+async def test_a_success_forgets_the_failures() -> None:
+    world = World(3)
+    syncs = Sync("a", world, errors=[PeerError("down")])
+    assert await run(world, syncs, spread=lambda: 0.0) == [("a", 0), ("a", 30), ("a", pytest.approx(30 + 2880))]
+
+
+async def test_a_failure_is_a_warning_and_a_result_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    world = World(3)
+    await run(world, Sync("a", world, errors=[PeerError("peer a: it is down")]))
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("WARNING", "tokens are not synced, next try in 45 s: peer a: it is down"),
+        ("INFO", "peer a: full sync of tokens complete: 2 taken in, 3 skipped, 4 withdrawn, on 1 pages"),
+    ]
+
+
+async def test_a_sync_by_somebody_else_is_no_failure(caplog: pytest.LogCaptureFixture) -> None:
+    world = World(3)
+    turns = await run(world, Sync("a", world, errors=[BusyError("busy"), BusyError("busy")]))
+    assert turns == [("a", 0), ("a", 60), ("a", 120)]
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+async def test_without_peers_there_is_nothing_to_do() -> None:
+    await SyncSchedule((), every=timedelta(hours=1)).run()

@@ -1,0 +1,452 @@
+"""Syncing a peer's tokens into a real whitelist, over real HTTP: whole, in part, interrupted, and with bad lists."""
+
+import asyncio
+import fcntl
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from agent.errors import BusyError, PeerError, StoreError
+from agent.model import Uid
+from agent.ocpi.client import OcpiClient
+from agent.runtime.token_sync import SyncReport, SyncSettings, TokenSync
+from agent.store.whitelist import SyncKind, SyncProgress, Whitelist
+from fakes.emsp import FakeEmsp, Kind, Link, ListFaults, Part, held, populated_uid, rate_limited, server_error
+from tests.ocpi.conftest import UID
+
+Syncer = Callable[..., TokenSync]
+
+PAGES_OF_TEN = SyncSettings(page_size=10)
+
+
+class Clock:
+    """The device's wall clock; sleeping moves it."""
+
+    def __init__(self) -> None:
+        self.at = datetime.now(UTC)
+        self.slept: list[float] = []
+
+    def now(self) -> datetime:
+        return self.at
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.at += timedelta(seconds=seconds)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def syncer(client: OcpiClient, whitelist: Whitelist, tmp_path: Path, clock: Clock) -> Syncer:
+    def make(settings: SyncSettings = PAGES_OF_TEN, owners: frozenset[tuple[str, str]] | None = None) -> TokenSync:
+        return TokenSync(
+            "abc",
+            client,
+            whitelist,
+            lock_file=tmp_path / "sync.lock",
+            settings=settings,
+            owners=owners,
+            now=clock.now,
+            sleep=clock.sleep,
+        )
+
+    return make
+
+
+async def is_valid(whitelist: Whitelist, uid: str) -> bool:
+    return any(listed.valid for listed in await whitelist.find(Uid(uid)))
+
+
+async def valid_count(whitelist: Whitelist) -> int:
+    counts = await whitelist.count()
+    return counts["abc"].valid if "abc" in counts else 0
+
+
+def offsets(emsp: FakeEmsp) -> list[int]:
+    return [int(request.query.get("offset", 0)) for request in emsp.requests if request.part is Part.LIST]
+
+
+# ---- full and delta
+
+
+async def test_the_first_sync_takes_in_the_whole_list(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    emsp.populate(25)
+    seen: list[tuple[int, int, int | None]] = []
+    report = await syncer().run_once(on_progress=lambda now, total: seen.append((now.pages, now.tokens, total)))
+    assert report == SyncReport("abc", SyncKind.FULL, pages=3, tokens=25, skipped=0, withdrawn=0, resumed=False)
+    assert seen == [(1, 10, 25), (2, 20, 25), (3, 25, 25)]
+    assert await valid_count(whitelist) == 25
+    assert await whitelist.progress("abc") is None
+    assert "date_from" not in emsp.requests[0].query
+
+
+async def test_an_empty_list_is_a_whole_list(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    report = await syncer().run_once()
+    assert (report.pages, report.tokens) == (1, 0)
+    assert await whitelist.last_sync("abc") is not None
+
+
+async def test_the_next_sync_asks_only_for_changes(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    emsp.clock_skew = timedelta(days=-3)
+    emsp.card(UID)
+    await syncer().run_once()
+    last = await whitelist.last_sync("abc")
+    assert last is not None
+    emsp.card(UID, valid=False)
+    report = await syncer().run_once()
+    assert (report.kind, report.tokens) == (SyncKind.DELTA, 1)
+    # By the peer's clock, and ten minutes back.
+    assert emsp.requests[-1].query["date_from"] == (last.reference - timedelta(minutes=10)).strftime(
+        "%Y-%m-%dT%H:%M:%SZ"
+    )
+    assert timedelta(days=2) < datetime.now(UTC) - last.reference
+    assert not await is_valid(whitelist, UID)
+
+
+async def test_a_delta_withdraws_nothing(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    emsp.card(UID, last_updated=datetime(2024, 1, 1, tzinfo=UTC))
+    await syncer().run_once()
+    emsp.card(UID, listed=False)
+    assert (await syncer().run_once()).withdrawn == 0
+    assert await is_valid(whitelist, UID)
+
+
+async def test_a_full_sync_withdraws_what_is_gone(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    emsp.populate(3)
+    emsp.card(UID)
+    await syncer().run_once()
+    emsp.card(UID, listed=False)
+    report = await syncer().run_once(SyncKind.FULL)
+    assert (report.tokens, report.withdrawn) == (3, 1)
+    assert not await is_valid(whitelist, UID)
+    assert await is_valid(whitelist, populated_uid(2))
+
+
+@pytest.mark.parametrize("later", [timedelta(days=1), timedelta(days=-1)])
+async def test_a_list_of_old_or_unknown_age_is_pulled_whole(syncer: Syncer, clock: Clock, later: timedelta) -> None:
+    await syncer().run_once()
+    clock.at += later
+    assert (await syncer().run_once()).kind is SyncKind.FULL
+
+
+async def test_a_delta_that_was_asked_for_needs_a_full_one_before(syncer: Syncer) -> None:
+    assert (await syncer().run_once(SyncKind.DELTA)).kind is SyncKind.FULL
+    assert (await syncer().run_once(SyncKind.DELTA)).kind is SyncKind.DELTA
+
+
+async def test_all_pages_of_a_sync_have_one_correlation(emsp: FakeEmsp, syncer: Syncer) -> None:
+    emsp.populate(40)
+    await syncer().run_once()
+    assert len({request.headers["x-correlation-id"] for request in emsp.requests[1:]}) == 1
+
+
+# ---- interrupted
+
+
+async def test_a_sync_that_failed_goes_on_where_it_ended(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    emsp.populate(60)
+
+    def fail_after_two(progress: SyncProgress, _total: int | None) -> None:
+        if progress.pages == 2:
+            emsp.set_weather(server_error(500))
+
+    with pytest.raises(PeerError, match="the list of tokens can't be pulled: HTTP 500"):
+        await syncer().run_once(on_progress=fail_after_two)
+    saved = await whitelist.progress("abc")
+    assert saved is not None
+    assert saved.pages >= 2
+    assert await valid_count(whitelist) == saved.tokens
+    asked = len(emsp.requests)
+    emsp.set_weather(Kind.FINE)
+    report = await syncer().run_once()
+    assert offsets(emsp)[asked] == saved.tokens
+    assert (report.resumed, report.pages, report.tokens) == (True, 6, 60)
+    assert await valid_count(whitelist) == 60
+
+
+async def test_a_sync_that_was_killed_goes_on_where_it_ended(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer
+) -> None:
+    emsp.populate(300)
+    for _ in range(4):
+        stuck = asyncio.Event()
+
+        def stop_answering(_progress: SyncProgress, _total: int | None, stuck: asyncio.Event = stuck) -> None:
+            emsp.set_weather(held(asyncio.Event()))
+            stuck.set()
+
+        run = asyncio.create_task(syncer().run_once(on_progress=stop_answering))
+        await stuck.wait()
+        run.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await run
+        emsp.set_weather(Kind.FINE)
+    report = await syncer().run_once()
+    assert (report.resumed, report.pages, report.tokens, report.withdrawn) == (True, 30, 300, 0)
+    assert await valid_count(whitelist) == 300
+
+
+async def test_a_sync_killed_before_its_last_step_only_takes_that_step(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer, clock: Clock
+) -> None:
+    progress = await whitelist.start("abc", SyncKind.FULL, emsp.tokens_url, reference=clock.at, started_at=clock.at)
+    await whitelist.store_page(progress, [], next_url="")
+    assert (await syncer().run_once()).resumed
+    assert emsp.requests == []
+    assert await whitelist.last_sync("abc") is not None
+
+
+async def test_an_interrupted_sync_of_yesterday_starts_over(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer, clock: Clock
+) -> None:
+    emsp.populate(20)
+    before = clock.at - timedelta(days=1, seconds=1)
+    await whitelist.start(
+        "abc", SyncKind.FULL, f"{emsp.tokens_url}?offset=10&limit=10", reference=before, started_at=before
+    )
+    report = await syncer().run_once()
+    assert (report.resumed, report.tokens) == (False, 20)
+
+
+async def test_an_interrupted_delta_does_not_stand_in_for_a_full_sync(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer, clock: Clock
+) -> None:
+    emsp.populate(20)
+    url = f"{emsp.tokens_url}?offset=10&limit=10"
+    await whitelist.start("abc", SyncKind.DELTA, url, reference=clock.at, started_at=clock.at)
+    report = await syncer().run_once()
+    assert (report.resumed, report.kind, report.tokens) == (False, SyncKind.FULL, 20)
+
+
+async def test_an_interrupted_full_sync_serves_where_a_delta_would_do(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer, clock: Clock
+) -> None:
+    emsp.populate(20)
+    await syncer().run_once()
+    url = f"{emsp.tokens_url}?offset=0&limit=10"
+    await whitelist.start("abc", SyncKind.FULL, url, reference=clock.at, started_at=clock.at)
+    report = await syncer().run_once()
+    assert (report.resumed, report.kind, report.tokens) == (True, SyncKind.FULL, 20)
+
+
+@pytest.mark.parametrize("gone", ["/ocpi/emsp/2.2.1/tokens/cursor-7", "//elsewhere.invalid/tokens"])
+async def test_a_saved_address_that_leads_nowhere_starts_over(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer, clock: Clock, gone: str
+) -> None:
+    emsp.populate(20)
+    url = f"http:{gone}" if gone.startswith("//") else emsp.base_url + gone
+    await whitelist.start("abc", SyncKind.FULL, url, reference=clock.at, started_at=clock.at)
+    report = await syncer().run_once()
+    assert (report.resumed, report.tokens) == (False, 20)
+    emsp.complaints.clear()
+
+
+# ---- bad lists
+
+
+async def test_a_bad_object_is_skipped_named_and_counted(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer, caplog: pytest.LogCaptureFixture
+) -> None:
+    emsp.populate(25)
+    await syncer().run_once()
+    emsp.lists = ListFaults(bad_object_every=12)
+    report = await syncer().run_once(SyncKind.FULL)
+    assert (report.tokens, report.skipped, report.withdrawn) == (23, 2, 0)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "peer abc: page 2, object 1 skipped: Object missing required field `contract_id`",
+        "peer abc: page 3, object 3 skipped: Object missing required field `contract_id`",
+    ]
+    assert populated_uid(11) not in caplog.text
+    # It is on the list, if in a form that can't be used: what is known of it stays good.
+    assert await is_valid(whitelist, populated_uid(11))
+
+
+async def test_a_list_of_bad_objects_does_not_fill_the_log(
+    emsp: FakeEmsp, syncer: Syncer, caplog: pytest.LogCaptureFixture
+) -> None:
+    emsp.populate(50)
+    emsp.lists = ListFaults(bad_object_every=1)
+    report = await syncer().run_once()
+    assert (report.tokens, report.skipped) == (0, 50)
+    assert len([record for record in caplog.records if record.levelname == "WARNING"]) == 21
+
+
+async def test_tokens_of_every_owner_are_taken_from_a_hub(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    emsp.card("01", country_code="FR", party_id="XYZ")
+    emsp.card("02")
+    assert (await syncer().run_once()).tokens == 2
+    assert await is_valid(whitelist, "01")
+
+
+async def test_tokens_of_owners_that_are_not_wanted_are_skipped(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer, caplog: pytest.LogCaptureFixture
+) -> None:
+    emsp.card("01", country_code="FR", party_id="XYZ")
+    emsp.card("02")
+    report = await syncer(owners=frozenset({("de", "abc")})).run_once()
+    assert (report.tokens, report.skipped) == (1, 1)
+    assert not await whitelist.find(Uid("01"))
+    assert "peer abc: page 1, 1 tokens skipped: of FR-XYZ" in caplog.text
+
+
+async def test_a_list_that_shifts_while_it_is_read_is_read_whole(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer
+) -> None:
+    emsp.populate(35)
+    emsp.lists = ListFaults(shift_after_pages=2)
+    await syncer().run_once()
+    assert await is_valid(whitelist, populated_uid(34))
+    assert await valid_count(whitelist) == 35
+
+
+async def test_an_empty_page_with_a_link_is_not_the_end(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    emsp.populate(60)
+    emsp.lists = ListFaults(withheld_pages=frozenset({1, 2, 3, 4}))
+    report = await syncer().run_once()
+    assert (report.pages, report.tokens) == (6, 20)
+    assert await is_valid(whitelist, populated_uid(59))
+
+
+@pytest.mark.parametrize("total", ["0", "3", "99999", "", "many"])
+async def test_totals_that_lie_do_not_matter(emsp: FakeEmsp, syncer: Syncer, total: str) -> None:
+    emsp.populate(25)
+    emsp.lists = ListFaults(total=total, limit="7")
+    assert (await syncer().run_once()).tokens == 25
+
+
+async def test_a_peer_that_links_on_for_ever_is_read_to_its_end(emsp: FakeEmsp, syncer: Syncer) -> None:
+    emsp.populate(25)
+    emsp.lists = ListFaults(link=Link.ENDLESS)
+    assert (await syncer().run_once()).tokens == 25
+    assert len(offsets(emsp)) < 10
+
+
+async def test_a_peer_that_links_on_for_ever_without_a_total_is_given_up(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer
+) -> None:
+    emsp.populate(25)
+    emsp.lists = ListFaults(link=Link.ENDLESS, total="")
+    with pytest.raises(PeerError, match="100 pages in a row are empty"):
+        await syncer().run_once()
+    assert await valid_count(whitelist) == 25
+    assert await whitelist.last_sync("abc") is None
+
+
+async def test_a_link_to_its_own_page_ends_the_sync_without_withdrawing(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer
+) -> None:
+    emsp.card(UID)
+    await syncer().run_once()
+    emsp.card(UID, listed=False)
+    emsp.populate(25)
+    emsp.lists = ListFaults(link=Link.ITSELF)
+    with pytest.raises(PeerError, match="leads back to a page that was read already"):
+        await syncer().run_once(SyncKind.FULL)
+    assert await is_valid(whitelist, populated_uid(0))
+    assert await is_valid(whitelist, UID)
+    assert await whitelist.progress("abc") is None
+
+
+async def test_a_list_that_breaks_off_withdraws_nothing(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    emsp.populate(25)
+    await syncer().run_once()
+    emsp.lists = ListFaults(link=Link.MISSING)
+    with pytest.raises(PeerError, match="it breaks off after 10 of 25 tokens"):
+        await syncer().run_once(SyncKind.FULL)
+    assert await valid_count(whitelist) == 25
+
+
+async def test_a_link_to_another_server_is_not_followed(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    emsp.populate(25)
+    async with FakeEmsp() as other:
+        emsp.lists = ListFaults(link=Link.FOREIGN, foreign_origin=other.base_url)
+        with pytest.raises(PeerError, match="the next page is on another server"):
+            await syncer().run_once()
+        assert other.requests == []
+    assert await whitelist.last_sync("abc") is None
+
+
+async def test_a_list_has_a_bound(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    emsp.populate(50)
+    with pytest.raises(PeerError, match="it has more than 3 pages"):
+        await syncer(SyncSettings(page_size=10, most_pages=3)).run_once()
+    assert await valid_count(whitelist) == 30
+
+
+async def test_a_page_that_takes_for_ever_is_given_up(emsp: FakeEmsp, syncer: Syncer) -> None:
+    emsp.set_weather(Kind.SILENT)
+    with pytest.raises(PeerError, match=r"a page took longer than 0\.05 s"):
+        await syncer(SyncSettings(page_limit_s=0.05)).run_once()
+
+
+# ---- peers that want to be left alone
+
+
+@pytest.mark.parametrize("weather", [rate_limited(30, times=2), server_error(503, 30, times=2)])
+async def test_a_peer_that_asks_to_wait_is_waited_for(
+    emsp: FakeEmsp, syncer: Syncer, clock: Clock, weather: object
+) -> None:
+    emsp.populate(25)
+    emsp.set_weather(weather)  # type: ignore[arg-type]
+    assert (await syncer().run_once()).tokens == 25
+    assert clock.slept == [30.0, 30.0]
+
+
+async def test_a_peer_is_not_waited_for_without_end(emsp: FakeEmsp, syncer: Syncer, clock: Clock) -> None:
+    emsp.set_weather(rate_limited(30))
+    with pytest.raises(PeerError, match="HTTP 429"):
+        await syncer().run_once()
+    assert clock.slept == [30.0] * 5
+
+
+async def test_a_peer_is_not_waited_for_too_long(emsp: FakeEmsp, syncer: Syncer, clock: Clock) -> None:
+    emsp.set_weather(rate_limited(86_400))
+    with pytest.raises(PeerError, match=r"\(it asks to wait 86400 s\)"):
+        await syncer().run_once()
+    assert clock.slept == []
+
+
+# ---- one at a time
+
+
+async def test_two_syncs_do_not_run_at_once(emsp: FakeEmsp, syncer: Syncer) -> None:
+    answering = asyncio.Event()
+    emsp.set_weather(held(answering))
+    first = asyncio.create_task(syncer().run_once())
+    await emsp.arrived(1)
+    with pytest.raises(BusyError, match="another sync is running"):
+        await syncer().run_once()
+    answering.set()
+    await first
+    emsp.set_weather(Kind.FINE)
+    await syncer().run_once()
+
+
+async def test_a_sync_of_another_process_counts(syncer: Syncer, emsp: FakeEmsp, tmp_path: Path) -> None:
+    # The lock belongs to the open file, so that a second one is as good as a second process.
+    with (tmp_path / "sync.lock").open("a") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(BusyError):
+            await syncer().run_once()
+    assert emsp.requests == []
+    await syncer().run_once()
+
+
+async def test_a_lock_that_can_not_be_had_is_a_fault_of_the_storage(
+    client: OcpiClient, whitelist: Whitelist, tmp_path: Path
+) -> None:
+    sync = TokenSync("abc", client, whitelist, lock_file=tmp_path / "gone" / "sync.lock")
+    with pytest.raises(StoreError, match="can't be opened to lock it"):
+        await sync.run_once()
+
+
+async def test_a_closed_whitelist_ends_a_sync(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    emsp.populate(30)
+    await whitelist.close()
+    with pytest.raises(StoreError):
+        await syncer().run_once()
