@@ -105,7 +105,8 @@ class PeerSection(_Section, frozen=True, kw_only=True):
     token_encoding: Literal["base64", "plain"] = "base64"  # noqa: S105  names an encoding
     ca_file: str | None = None
     allow_http: bool = False
-    page_size: Annotated[int, msgspec.Meta(ge=1, le=10000)] = 1000
+    hub: bool = False
+    page_size: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 1000
 
 
 class ReaderSection(_Section, frozen=True, kw_only=True):

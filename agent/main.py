@@ -16,7 +16,7 @@ from typing import TextIO
 
 from agent.config import Config, EvseSection, PeerSection, ReaderSection, credentials_token, policy_of
 from agent.core.uid import UidFormat
-from agent.errors import AgentError, BusyError, CorruptError, StoreError
+from agent.errors import BusyError, StoreError
 from agent.model import EndReason, Policy, Tap
 from agent.ocpi.client import OcpiClient, tls_context
 from agent.ports import Reader, ReaderState
@@ -26,6 +26,7 @@ from agent.runtime.charge_point import EvseTapLoop, Settled
 from agent.runtime.peer import Peer, WatchTimes
 from agent.runtime.sync_schedule import SyncSchedule
 from agent.runtime.token_sync import SyncSettings, TokenSync
+from agent.runtime.whitelist_repair import WhitelistRepair
 from agent.store.journal import Journal
 from agent.store.whitelist import Whitelist
 from hw.outputs.console_display import ConsoleDisplay
@@ -142,8 +143,8 @@ async def agent_of(
         peers = [_peer(section, clients[section.name], config, policy) for section in config.peer]
         backend = PeerBackend(peers, late_window_s=policy.late_window_s)
         syncs = syncs_of(config, clients, stores.whitelist, stores.whitelist_path)
-        rebuild = WhitelistRebuild(stores.whitelist, syncs)
-        stack.push_async_callback(rebuild.stop)
+        repair = WhitelistRepair(stores.whitelist, syncs)
+        stack.push_async_callback(repair.stop)
         evses = {}
         for section in config.evse:
             relay = GpioRelay(section.relay.gpio, active_high=section.relay.active_high)
@@ -160,7 +161,7 @@ async def agent_of(
                 journal=stores.journal,
                 now=lambda: datetime.now(UTC),
                 on_settled=on_settled,
-                on_whitelist_fault=rebuild.on_fault,
+                on_whitelist_fault=repair.on_fault,
             )
         readers = [
             (_reader(reader), evses[section.uid])
@@ -168,7 +169,7 @@ async def agent_of(
             for reader in config.reader
             if reader.name in section.readers
         ]
-        schedule = SyncSchedule(syncs, every=timedelta(minutes=config.sync.every_min))
+        schedule = SyncSchedule(repair.repairing(), every=timedelta(minutes=config.sync.every_min))
         yield Agent(list(evses.values()), readers, peers, syncs, schedule, backend, stores, on_ready)
 
 
@@ -186,6 +187,7 @@ async def clients_of(config: Config, config_path: Path) -> AsyncIterator[dict[st
                 versions_url=peer.versions_url,
                 tokens_url=peer.tokens_url,
                 encoding=peer.token_encoding,
+                hub=peer.hub,
                 tls=tls_context(config_path.parent / peer.ca_file) if peer.ca_file else None,
             )
             stack.push_async_callback(client.aclose)
@@ -283,34 +285,6 @@ async def _read(reader: Reader, evse: EvseTapLoop) -> None:
         evse.reader_is(reader.name, missing=missing)
 
     await reader.run(on_tap, on_state)
-
-
-class WhitelistRebuild:
-    """Sets a damaged whitelist aside and pulls it again: it can be had again, a driver's patience can't."""
-
-    def __init__(self, whitelist: Whitelist, syncs: Sequence[TokenSync]) -> None:
-        self._whitelist = whitelist
-        self._syncs = syncs
-        self._task: asyncio.Task[None] | None = None
-
-    def on_fault(self, error: StoreError) -> None:
-        """Begin once for a damaged file; what else can go wrong with a file, a new one would not mend."""
-        if isinstance(error, CorruptError) and (self._task is None or self._task.done()):
-            self._task = asyncio.get_running_loop().create_task(self._rebuild())
-
-    async def stop(self) -> None:
-        """Give up; the next start sees to the rest."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _rebuild(self) -> None:
-        try:
-            await self._whitelist.rebuild()
-            for sync in self._syncs:
-                await sync.run_once()
-        except AgentError as error:
-            log.error("the whitelist could not be rebuilt yet: %s", error)
 
 
 def _peer(section: PeerSection, client: OcpiClient, config: Config, policy: Policy) -> Peer:

@@ -161,12 +161,12 @@ class TokenSync:
         be had to its end, BusyError when another sync is running, StoreError. Cancelling keeps the pages stored.
         """
         with _alone(self._lock_file):
+            run = _Run(str(uuid4()), on_progress or _nobody)
             wanted, date_from = await self._wanted(kind)
-            progress, page = await self._resume(wanted, any_full=kind is None)
+            progress, page = await self._resume(run, wanted, any_full=kind is None)
             resumed = progress is not None
             if progress is None:
-                progress, page = await self._start(wanted, date_from)
-            run = _Run(str(uuid4()), on_progress or _nobody)
+                progress, page = await self._start(run, wanted, date_from)
             if page is not None:
                 progress = await self._walk(run, progress, page)
             withdrawn = await self._whitelist.complete(progress, completed_at=self._now())
@@ -185,7 +185,9 @@ class TokenSync:
             return SyncKind.FULL, None
         return SyncKind.DELTA, last.reference - self._settings.overlap
 
-    async def _resume(self, wanted: SyncKind, *, any_full: bool) -> tuple[SyncProgress | None, Page | None]:
+    async def _resume(
+        self, run: "_Run", wanted: SyncKind, *, any_full: bool
+    ) -> tuple[SyncProgress | None, Page | None]:
         """An unfinished sync that serves as well, with its next page; the page is None when only the end is missing."""
         progress = await self._whitelist.progress(self.peer)
         if progress is None:
@@ -195,19 +197,19 @@ class TokenSync:
             return None, None
         if not progress.next_url:
             return progress, None
-        page = await self._page(progress.next_url)
+        page = await self._page(progress.next_url, run.correlation_id)
         if isinstance(page, Failure) and page.outcome in _LOST:
             log.info("peer %s: the interrupted sync can't go on (%s), it starts over", self.peer, page.detail)
             await self._whitelist.abandon(self.peer)
             return None, None
         return progress, self._expect(page)
 
-    async def _start(self, kind: SyncKind, date_from: datetime | None) -> tuple[SyncProgress, Page]:
+    async def _start(self, run: "_Run", kind: SyncKind, date_from: datetime | None) -> tuple[SyncProgress, Page]:
         url = await self._tokens.list_url(limit=self._settings.page_size, date_from=date_from)
         if isinstance(url, Failure):
             raise self._error(url)
         started_at = self._now()
-        page = self._expect(await self._page(url))
+        page = self._expect(await self._page(url, run.correlation_id))
         # The peer's own clock where it shows it: that is the one which `last_updated` comes from.
         reference = page.date or started_at
         progress = await self._whitelist.start(self.peer, kind, url, reference=reference, started_at=started_at)
@@ -293,7 +295,7 @@ class TokenSync:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _page(self, url: str, correlation_id: str | None = None) -> Page | Failure:
+    async def _page(self, url: str, correlation_id: str) -> Page | Failure:
         """One page, after as many waits as the peer asks for within bounds."""
         for _ in range(self._settings.most_waits):
             reply = await self._fetch(url, correlation_id)
@@ -304,7 +306,7 @@ class TokenSync:
             await self._sleep(wait_s)
         return await self._fetch(url, correlation_id)
 
-    async def _fetch(self, url: str, correlation_id: str | None) -> Page | Failure:
+    async def _fetch(self, url: str, correlation_id: str) -> Page | Failure:
         limit_s = self._settings.page_limit_s
         try:
             async with asyncio.timeout(limit_s):

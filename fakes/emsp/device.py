@@ -1,6 +1,7 @@
 """What the device is: who, where, and what it insists on. Set at any time."""
 
 import base64
+import ssl
 from dataclasses import dataclass, field
 
 VERSION = "2.2.1"
@@ -26,11 +27,18 @@ class Device:
     extra_endpoints: list[dict[str, str]] = field(default_factory=list)
     """Endpoints that the version details name before the device's own: a receiver role, a custom module."""
     port: int = 0
+    tls: ssl.SSLContext | None = None
+    """The certificate that it shows; None is plain HTTP."""
+
+    @property
+    def origin(self) -> str:
+        """Scheme, host and port."""
+        return f"{'https' if self.tls else 'http'}://127.0.0.1:{self.port}"
 
     @property
     def base_url(self) -> str:
         """Origin and prefix."""
-        return f"http://127.0.0.1:{self.port}{self.prefix}"
+        return f"{self.origin}{self.prefix}"
 
     @property
     def root(self) -> str:
@@ -45,7 +53,7 @@ class Device:
     @property
     def tokens_url(self) -> str:
         """The Tokens sender interface."""
-        return f"http://127.0.0.1:{self.port}{self.tokens_path}"
+        return f"{self.origin}{self.tokens_path}"
 
     @property
     def versions_url(self) -> str:

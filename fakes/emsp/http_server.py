@@ -6,6 +6,7 @@ floor that the agent's speed is measured against.
 
 import asyncio
 import socket
+import ssl
 import struct
 from collections.abc import Callable
 from typing import cast
@@ -38,8 +39,15 @@ class HttpServer:
     `serve` gets every whole request; `complain` gets what is no HTTP.
     """
 
-    def __init__(self, port: int, serve: Callable[[Request], Outgoing], complain: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        port: int,
+        serve: Callable[[Request], Outgoing],
+        complain: Callable[[str], None],
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
         self.serve = serve
+        self._tls = tls
         self.complain = complain
         self.connections: set[Connection] = set()
         self.accepted = 0
@@ -112,7 +120,10 @@ class HttpServer:
             self.spawn(self._loop.create_task(self._take_on(accepted)))
 
     async def _take_on(self, accepted: socket.socket) -> None:
-        _, connection = await self._loop.connect_accepted_socket(lambda: Connection(self), accepted)
+        try:
+            _, connection = await self._loop.connect_accepted_socket(lambda: Connection(self), accepted, ssl=self._tls)
+        except OSError:
+            return  # a client that does not trust our certificate hangs up in the handshake; asyncio has closed it
         if not self._listening:
             connection.abort()
 

@@ -1,6 +1,7 @@
 """The device: an eMSP, or a hub, as its clients meet it, and the world side that a test or a person moves it with."""
 
 import asyncio
+import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -42,6 +43,7 @@ class FakeEmsp:
         hub: bool = False,
         remember: bool = True,
         now: Callable[[], datetime] = _wall_clock,
+        tls: ssl.SSLContext | None = None,
     ) -> None:
         """`port` 0 takes a free one. `prefix` such as `/roaming` goes before every path.
 
@@ -55,6 +57,7 @@ class FakeEmsp:
             versions=versions,
             hub=hub,
             port=port,
+            tls=tls,
         )
         self.clock_skew = timedelta()
         """How far the device's clock, Date header and timestamps included, is ahead of `now`."""
@@ -77,7 +80,7 @@ class FakeEmsp:
 
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
-        self._server = HttpServer(self.device.port, self._serve, self.complaints.append)
+        self._server = HttpServer(self.device.port, self._serve, self.complaints.append, self.device.tls)
         self.device.port = self._server.port
         self._server.open()
 
