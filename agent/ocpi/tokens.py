@@ -102,10 +102,13 @@ class Token(msgspec.Struct, omit_defaults=True, gc=False):
 
 
 class AuthorizationInfo(msgspec.Struct, omit_defaults=True):
-    """OCPI 2.2.1 mod_tokens, AuthorizationInfo. Some peers send `info` as a bare text."""
+    """OCPI 2.2.1 mod_tokens, AuthorizationInfo. Some peers send `info` as a bare text.
+
+    `token` is required there, but the decision does not hang on it: see `token_of`.
+    """
 
     allowed: AllowedType
-    token: Token
+    token: msgspec.Raw = msgspec.Raw(b"null")
     location: LocationReferences | None = None
     authorization_reference: str | None = None
     info: DisplayText | str | None = None
@@ -185,3 +188,14 @@ def to_model(tokens: Sequence[Token]) -> list[model.Token]:
     """The same tokens as the rest of the agent knows them."""
     # One call over the whole list: four times as fast as building each in Python, and a page has a thousand.
     return msgspec.convert(tokens, list[model.Token], from_attributes=True)
+
+
+def token_of(info: AuthorizationInfo) -> model.Token | None:
+    """The token that an answer is about; None where the peer left it out or wrote it unreadably.
+
+    A driver who was allowed must not be refused because `issuer` was missing from an object that nobody needs now.
+    """
+    try:
+        return to_model([_TOKEN.decode(info.token)])[0]
+    except UNREADABLE:
+        return None

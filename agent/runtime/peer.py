@@ -10,7 +10,7 @@ from typing import Protocol
 from agent.core.decide import outcome_at
 from agent.model import SILENCES, Answer, DisplayText, LocationReferences, Outcome, Question
 from agent.ocpi.client import AuthorizeReply, Failure
-from agent.ocpi.tokens import AllowedType, AuthorizationInfo, to_model
+from agent.ocpi.tokens import AllowedType, AuthorizationInfo, token_of
 from agent.runtime.breaker import Breaker
 
 log = logging.getLogger(__name__)
@@ -156,7 +156,7 @@ class Peer:
             self.name,
             outcome_at(_OUTCOMES[reply.allowed], _location(reply), question.location.evse_uids[0]),
             f"answered in {elapsed_s * 1000:.0f} ms",
-            token=to_model([reply.token])[0],
+            token=token_of(reply),
             authorization_reference=reply.authorization_reference,
             info=_info(reply),
             elapsed_s=elapsed_s,

@@ -7,7 +7,7 @@ import pytest
 
 from agent.model import LocationReferences, Outcome
 from agent.ocpi.client import Failure, OcpiClient
-from agent.ocpi.tokens import AuthorizationInfo, DisplayText
+from agent.ocpi.tokens import AuthorizationInfo, DisplayText, token_of
 from agent.ocpi.tokens import LocationReferences as WireLocation
 from fakes.emsp import FakeEmsp, Kind, Part, held, rate_limited, server_error
 from tests.ocpi.conftest import HERE, THEM, UID, US, ClientMaker
@@ -99,7 +99,9 @@ async def test_a_whole_answer_is_passed_on(emsp: FakeEmsp, client: OcpiClient) -
     emsp.card(UID, whitelist="NEVER", info=("de", "Gute Fahrt"), reference="REF-1", evse_uids=("EVSE1", "EVSE2"))
     reply = await ask(client)
     assert isinstance(reply, AuthorizationInfo)
-    assert (reply.allowed, reply.token.uid, reply.token.whitelist) == ("ALLOWED", UID, "NEVER")
+    token = token_of(reply)
+    assert token is not None
+    assert (reply.allowed, token.uid, token.whitelist) == ("ALLOWED", UID, "NEVER")
     assert reply.location == WireLocation("LOC1", ("EVSE1", "EVSE2"))
     assert reply.authorization_reference == "REF-1"
     assert reply.info == DisplayText("Gute Fahrt", "de")

@@ -163,7 +163,7 @@ def test_harmed_streams_yield_exactly_the_whole_frames_with_a_right_checksum(kin
         assert found == oracle(stream, kind), stream.hex()
         assert 0 <= len(stream) - parser.discarded_bytes - parser.good * len(frame(CARD, kind)) < len(frame(CARD, kind))
         streams, yielded, bad = streams + 1, yielded + len(found), bad + parser.bad
-    print(f"{streams} streams of {kind}: {yielded} good frames, {bad} bad ones")  # noqa: T201  # shown by pytest -s
+    print(f"{streams} streams of {kind}: {yielded} good frames, {bad} bad ones")  # shown by pytest -s
     assert streams * len(FrameKind) == STREAMS
     assert yielded > streams // 4
     assert bad > streams // 4

@@ -28,6 +28,7 @@ from agent.ocpi.tokens import (
     WhitelistType,
     decode_list,
     to_model,
+    token_of,
 )
 from agent.ocpi.versions import DETAILS
 
@@ -214,6 +215,24 @@ def test_a_text_for_the_driver_does_not_cost_him_his_answer(sent: object, read_a
 def test_a_location_without_evses_is_read() -> None:
     info = AUTHORIZATION_INFO.decode(information(location={"location_id": "L1", "evse_uids": None}))
     assert info.location == LocationReferences("L1")
+
+
+@pytest.mark.parametrize("sent", [None, {}, {"uid": "04A1B2C3"}, "04A1B2C3", [1]])
+def test_an_unreadable_token_does_not_cost_the_driver_his_answer(sent: object) -> None:
+    info = AUTHORIZATION_INFO.decode(information(token=sent))
+    assert info.allowed == "ALLOWED"
+    assert token_of(info) is None
+
+
+def test_a_missing_token_does_not_cost_the_driver_his_answer() -> None:
+    info = AUTHORIZATION_INFO.decode(b'{"allowed":"ALLOWED"}')
+    assert token_of(info) is None
+
+
+def test_the_token_of_an_answer_is_read() -> None:
+    token = token_of(AUTHORIZATION_INFO.decode(information()))
+    assert token is not None
+    assert token.uid == json.loads(information())["token"]["uid"]
 
 
 # ---- the envelope: OCPI 2.2.1 transport_and_format, Response format
