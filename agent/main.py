@@ -261,7 +261,7 @@ async def _supervise(name: str, part: Callable[[], Awaitable[None]]) -> None:
     while True:
         try:
             await part()
-        except Exception:
+        except (Exception, SystemExit):  # a library's exit() would break off the event loop and all orderly ways out
             log.critical("%s crashed and is started again in %.0f s", name, RESTART_S, exc_info=True)
             await asyncio.sleep(RESTART_S)
         else:

@@ -77,7 +77,8 @@ class PeerBackend:
                 done, _ = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
                 waiting = {task: peer for task, peer in waiting.items() if task not in done}
                 for task in done:
-                    yield task.result()
+                    if not task.cancelled():  # given up by `close`: no answer, and no reason to cancel who waits
+                        yield task.result()
         finally:
             for task in waiting:
                 task.cancel()

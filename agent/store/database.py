@@ -7,8 +7,8 @@ import logging
 import os
 import sqlite3
 import stat
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib.resources import files
@@ -53,13 +53,14 @@ def statements(script: str) -> tuple[str, ...]:
     """Split a script where SQLite sees a statement's end: a `;` in a trigger, a string or a comment is none."""
     found: list[str] = []
     part = ""
-    for piece in script.split(";"):
+    *pieces, rest = script.split(";")
+    for piece in pieces:
         part += piece + ";"
         if sqlite3.complete_statement(part):
             found.append(part.strip())
             part = ""
-    if part.rstrip(";").strip():
-        raise ValueError(f"SQL script ends within a statement: {part.strip()[:60]!r}")
+    if any(line.strip() and not line.lstrip().startswith("--") for line in (part + rest).splitlines()):
+        raise ValueError(f"SQL script ends within a statement: {(part + rest).strip()[:60]!r}")
     return tuple(found)
 
 
@@ -98,7 +99,7 @@ class Schema:
 
 
 def _create(path: Path, mode: int) -> None:
-    """Create a missing file with its mode from the first instant on, and correct the mode of one that is there.
+    """Create a missing file with its mode from the first instant on.
 
     An existing file is never opened here: closing it would drop the POSIX locks of every other connection of this
     process to it (sqlite.org/howtocorrupt.html, 2.2).
@@ -106,23 +107,32 @@ def _create(path: Path, mode: int) -> None:
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
     except FileExistsError:
-        _correct_mode(path, mode)
+        if not path.is_file():
+            raise StoreError(f"{path}: can't open: it is not a file; move it away or configure another path") from None
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise PermissionError(None, "no permission to write, or a read-only file system") from None
     else:
         os.fchmod(descriptor, mode)  # the umask may have taken more away
         os.close(descriptor)
 
 
+@contextmanager
+def _owned(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses inside into a StoreError."""
+    try:
+        yield
+    except OSError as error:
+        owner = f"check that {path.parent} exists and belongs to the user that runs the agent (uid {os.getuid()})"
+        raise StoreError(f"{path}: can't open: {error.strerror}; {owner}") from error
+
+
 def _correct_mode(path: Path, mode: int) -> None:
-    if not path.is_file():
-        raise StoreError(f"{path}: can't open: it is not a file; move it away or configure another path")
     for part in (path.with_name(path.name + suffix) for suffix in COMPANIONS):
         with suppress(FileNotFoundError):
             found = stat.S_IMODE(part.stat().st_mode)
             if found != mode:
                 part.chmod(mode)
                 log.warning("%s: mode was %04o, corrected to %04o", part, found, mode)
-    if not os.access(path, os.R_OK | os.W_OK):
-        raise PermissionError(None, "no permission to write, or a read-only file system")
 
 
 def _version(path: Path, schema: Schema, application_id: int, version: int, tables: int) -> int:
@@ -164,10 +174,11 @@ async def _migrate(connection: aiosqlite.Connection, path: Path, schema: Schema)
             await connection.execute_fetchall("ROLLBACK")
 
 
-async def _connect(path: Path) -> aiosqlite.Connection:
+def _connect(path: Path) -> aiosqlite.Connection:
     # At DEBUG aiosqlite logs every statement with its values: card uids among them.
     logging.getLogger("aiosqlite").setLevel(logging.INFO)
-    return await aiosqlite.connect(path, isolation_level=None, timeout=BUSY_S)
+    # mode=rw: a file that was deleted meanwhile must not come back empty.
+    return aiosqlite.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=BUSY_S)
 
 
 async def open_database(
@@ -178,15 +189,14 @@ async def open_database(
     `wal_pages`: how far the write-ahead log grows before it goes into the file. Raises NewerSchemaError or
     CorruptError with the file left as it was, StoreError for everything else.
     """
-    try:
+    with _owned(path):
         _create(path, mode)
-    except OSError as error:
-        owner = f"check that {path.parent} exists and belongs to the user that runs the agent (uid {os.getuid()})"
-        raise StoreError(f"{path}: can't open: {error.strerror}; {owner}") from error
     with explained(path, "open"):
         connection = await _connect(path)
         try:
-            await _read_version(connection, path, schema)  # before anything is written: it may not be ours
+            await _read_version(connection, path, schema)  # before anything is changed: it may not be ours
+            with _owned(path):
+                _correct_mode(path, mode)
             await connection.execute_fetchall(f"PRAGMA page_size = {page_size}")
             [[journal_mode]] = await connection.execute_fetchall("PRAGMA journal_mode = WAL")
             if journal_mode != "wal":

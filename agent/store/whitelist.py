@@ -50,7 +50,7 @@ WHITELIST_ID = 0x43504157
 WAL_PAGES = 4000
 """16 MB of write-ahead log: a first full sync hits the index at random, and the log gathers what hits a page twice."""
 
-CHUNK = 50
+CHUNK = 100
 """Tokens in one statement: in between, the event loop gets its turn; the page is one transaction all the same."""
 
 _COUNT = (

@@ -1,0 +1,361 @@
+"""Tokens: looked up, pushed, synced page by page, swept, and lost with their file."""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+import aiosqlite
+import pytest
+
+from agent.errors import BusyError, CorruptError, StoreError
+from agent.model import EnergyContract, ListedToken, TokenType, Uid, WhitelistType
+from agent.store.whitelist import CHUNK, LastSync, Put, SyncKind, SyncProgress, TokenCount, Whitelist
+from tests.store.samples import NOON, at, token
+
+CARD = Uid("04A1B2C3")
+
+
+async def begin(whitelist: Whitelist, kind: SyncKind = SyncKind.FULL, peer: str = "emsp") -> SyncProgress:
+    return await whitelist.start(peer, kind, "page 1", reference=at(0), started_at=at(1))
+
+
+async def synced(whitelist: Whitelist, *uids: str, kind: SyncKind = SyncKind.FULL, peer: str = "emsp") -> int:
+    """A complete sync that brings these tokens."""
+    progress = await begin(whitelist, kind, peer)
+    progress = await whitelist.store_page(progress, [token(uid) for uid in uids], next_url="")
+    return await whitelist.complete(progress, completed_at=at(10))
+
+
+async def withdrawn(whitelist: Whitelist) -> dict[str, bool]:
+    return {one.token.uid: one.withdrawn for one in await whitelist.list_tokens()}
+
+
+async def test_token_with_every_field_reads_back_as_its_owner_wrote_it(whitelist: Whitelist) -> None:
+    full = token(
+        "04aBcD",
+        country_code="de",
+        party_id="aBc",
+        whitelist=WhitelistType.ALLOWED_OFFLINE,
+        valid=False,
+        visual_number="DE-ABC-1",
+        group_id="group",
+        language="de",
+        default_profile_type="GREEN",
+        energy_contract=EnergyContract("A supplier", "C-1"),
+    )
+    await whitelist.put(full, "emsp")
+    assert await whitelist.find(Uid("04ABCD")) == (ListedToken(full, "emsp"),)
+
+
+@pytest.mark.parametrize("kind", TokenType)
+@pytest.mark.parametrize("how", WhitelistType)
+async def test_token_of_every_type_reads_back(whitelist: Whitelist, kind: TokenType, how: WhitelistType) -> None:
+    one = token(type=kind, whitelist=how)
+    await whitelist.put(one, "emsp")
+    assert await whitelist.get("DE", "ABC", CARD, kind) == ListedToken(one, "emsp")
+
+
+@pytest.mark.parametrize("asked", ["04A1B2C3", "04a1b2c3", " 04a1B2c3 "])
+@pytest.mark.parametrize("listed", ["04A1B2C3", "04a1b2c3", "04A1b2C3 "])
+async def test_uid_is_found_without_regard_to_case(whitelist: Whitelist, asked: str, listed: str) -> None:
+    await whitelist.put(token(listed), "emsp")
+    assert [one.token.uid for one in await whitelist.find(Uid(asked))] == [listed]
+
+
+async def test_same_token_in_another_case_is_the_same_row(whitelist: Whitelist) -> None:
+    await whitelist.put(token("04A1B2C3"), "emsp")
+    assert await whitelist.put(token("04a1b2c3", country_code="de"), "emsp") is Put.UPDATED
+    assert await whitelist.find(CARD) == (ListedToken(token("04a1b2c3", country_code="de"), "emsp"),)
+
+
+async def test_unknown_uid_finds_nothing(whitelist: Whitelist) -> None:
+    await whitelist.put(token(), "emsp")
+    assert await whitelist.find(Uid("04A1B2")) == ()
+
+
+async def test_app_token_with_the_uid_of_a_card_is_not_found(whitelist: Whitelist) -> None:
+    await whitelist.put(token(type=TokenType.APP_USER), "emsp")
+    assert await whitelist.find(CARD) == ()
+
+
+async def test_two_owners_of_one_uid_are_found_in_the_order_of_their_names(whitelist: Whitelist) -> None:
+    await whitelist.put(token(country_code="NL", party_id="AAA"), "hub")
+    await whitelist.put(token(country_code="DE", party_id="XYZ"), "hub")
+    await whitelist.put(token(country_code="de", party_id="abc"), "emsp")
+    assert [(one.token.owner, one.peer) for one in await whitelist.find(CARD)] == [
+        ("DE-ABC", "emsp"),
+        ("DE-XYZ", "hub"),
+        ("NL-AAA", "hub"),
+    ]
+
+
+async def test_pushed_token_is_created_updated_or_stale_by_its_time(whitelist: Whitelist) -> None:
+    assert await whitelist.put(token(last_updated=at(5)), "emsp") is Put.CREATED
+    assert await whitelist.put(token(last_updated=at(5), issuer="equal"), "emsp") is Put.UPDATED
+    assert await whitelist.put(token(last_updated=at(4), issuer="older"), "hub") is Put.STALE
+    assert await whitelist.find(CARD) == (ListedToken(token(last_updated=at(5), issuer="equal"), "emsp"),)
+
+
+async def test_older_token_in_a_page_does_not_overwrite(whitelist: Whitelist) -> None:
+    await whitelist.put(token(last_updated=at(5), issuer="newer"), "emsp")
+    await synced(whitelist, CARD)
+    [found] = await whitelist.find(CARD)
+    assert (found.token.issuer, found.withdrawn) == ("newer", False)
+
+
+async def test_token_twice_in_a_page_keeps_the_newer_whichever_came_first(whitelist: Whitelist) -> None:
+    page = [token(last_updated=at(2), issuer="newer"), token(last_updated=at(1)), token("04FF"), token("04ff")]
+    await whitelist.store_page(await begin(whitelist), page, next_url="")
+    assert [one.token.issuer for one in await whitelist.list_tokens()] == ["newer", "An issuer"]
+
+
+async def test_time_without_a_zone_counts_as_utc(whitelist: Whitelist) -> None:
+    await whitelist.put(token(last_updated=NOON), "emsp")
+    assert await whitelist.put(token(last_updated=at(-1).replace(tzinfo=None)), "emsp") is Put.STALE
+
+
+async def test_full_sync_withdraws_what_it_did_not_bring(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04A1", "04B2", "04C3")
+    assert await synced(whitelist, "04A1", "04C3") == 1
+    assert await withdrawn(whitelist) == {"04A1": False, "04B2": True, "04C3": False}
+
+
+async def test_withdrawn_token_is_counted_once_and_not_valid(whitelist: Whitelist) -> None:
+    await synced(whitelist, CARD)
+    assert [await synced(whitelist), await synced(whitelist)] == [1, 0]
+    [found] = await whitelist.find(CARD)
+    assert (found.withdrawn, found.valid, found.token.valid) == (True, False, True)
+
+
+@pytest.mark.parametrize("kind", SyncKind)
+async def test_withdrawn_token_that_a_page_brings_again_is_back(whitelist: Whitelist, kind: SyncKind) -> None:
+    await synced(whitelist, CARD)
+    await synced(whitelist)
+    await synced(whitelist, CARD, kind=kind)
+    assert await withdrawn(whitelist) == {CARD: False}
+
+
+async def test_withdrawn_token_that_is_pushed_again_is_back(whitelist: Whitelist) -> None:
+    await synced(whitelist, CARD)
+    await synced(whitelist)
+    await whitelist.put(token(), "emsp")
+    assert await withdrawn(whitelist) == {CARD: False}
+
+
+async def test_delta_sync_withdraws_nothing(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04A1", "04B2")
+    assert await synced(whitelist, "04A1", kind=SyncKind.DELTA) == 0
+    assert await withdrawn(whitelist) == {"04A1": False, "04B2": False}
+
+
+async def test_full_sync_leaves_the_tokens_of_other_peers(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04A1", peer="hub")
+    assert await synced(whitelist, "04B2", peer="emsp") == 0
+    assert await synced(whitelist, peer="emsp") == 1
+    assert await withdrawn(whitelist) == {"04A1": False, "04B2": True}
+
+
+async def test_token_pushed_during_a_full_sync_is_not_withdrawn_by_it(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04A1")
+    progress = await begin(whitelist)
+    await whitelist.put(token("04B2"), "emsp")
+    assert await whitelist.complete(progress, completed_at=at(9)) == 1
+    assert await withdrawn(whitelist) == {"04A1": True, "04B2": False}
+
+
+@pytest.mark.parametrize("kind", ["RFID", "rfid", "SOMETHING_NEW"])
+async def test_unreadable_object_keeps_its_token(whitelist: Whitelist, kind: str) -> None:
+    await synced(whitelist, "04A1", "04B2")
+    progress = await begin(whitelist)
+    progress = await whitelist.store_page(
+        progress, [token("04A1")], unreadable=[("de", "abc", "04b2", kind)], skipped=1, next_url=""
+    )
+    assert await whitelist.complete(progress, completed_at=at(9)) == 0
+    assert await withdrawn(whitelist) == {"04A1": False, "04B2": False}
+
+
+async def test_unreadable_object_of_another_type_does_not_keep_the_card(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04A1")
+    progress = await begin(whitelist)
+    progress = await whitelist.store_page(progress, [], unreadable=[("DE", "ABC", "04A1", "APP_USER")], next_url="")
+    assert await whitelist.complete(progress, completed_at=at(9)) == 1
+
+
+async def test_unfinished_sync_goes_on_after_a_restart_and_sweeps_rightly(tmp_path: Path) -> None:
+    first = await Whitelist.open(tmp_path / "whitelist.db")
+    await synced(first, "04A1", "04B2", "04C3")
+    before = await first.store_page(await begin(first), [token("04A1")], skipped=2, next_url="page 2")
+    await first.close()
+    second = await Whitelist.open(tmp_path / "whitelist.db")
+    progress = await second.progress("emsp")
+    assert progress == before
+    assert (before.pages, before.tokens, before.skipped, before.next_url) == (1, 1, 2, "page 2")
+    await second.complete(await second.store_page(before, [token("04B2")], next_url=""), completed_at=at(9))
+    assert await withdrawn(second) == {"04A1": False, "04B2": False, "04C3": True}
+    assert await second.progress("emsp") is None
+    await second.close()
+
+
+async def test_sync_that_another_one_replaced_can_store_nothing(whitelist: Whitelist) -> None:
+    replaced = await begin(whitelist)
+    current = await begin(whitelist)
+    with pytest.raises(BusyError, match="replaced by another"):
+        await whitelist.store_page(replaced, [token()], next_url="page 2")
+    with pytest.raises(BusyError):
+        await whitelist.complete(replaced, completed_at=at(9))
+    assert await whitelist.find(CARD) == ()
+    assert await whitelist.progress("emsp") == current
+
+
+async def test_abandoned_sync_is_forgotten_and_its_pages_stay(whitelist: Whitelist) -> None:
+    await whitelist.store_page(await begin(whitelist), [token()], next_url="page 2")
+    await whitelist.abandon("emsp")
+    assert await whitelist.progress("emsp") is None
+    assert len(await whitelist.find(CARD)) == 1
+
+
+async def test_page_with_a_token_that_can_not_be_stored_changes_nothing(whitelist: Whitelist) -> None:
+    progress = await begin(whitelist)
+    page = [*(token(f"{number:08X}") for number in range(CHUNK)), token(issuer="\ud800")]
+    with pytest.raises(StoreError):
+        await whitelist.store_page(progress, page, next_url="page 2")
+    assert await whitelist.list_tokens() == []
+    assert await whitelist.progress("emsp") == progress
+
+
+async def test_page_of_several_chunks_is_stored_whole(whitelist: Whitelist) -> None:
+    page = [token(f"{number:08X}") for number in range(2 * CHUNK + 1)]
+    await whitelist.store_page(await begin(whitelist), page, next_url="")
+    assert [one.token for one in await whitelist.list_tokens(limit=1000)] == page
+
+
+async def test_complete_sync_is_remembered(whitelist: Whitelist) -> None:
+    await synced(whitelist, CARD)
+    last = LastSync(SyncKind.FULL, at(0), at(10), at(10), 1, 0)
+    assert await whitelist.last_sync("emsp") == last
+    assert await whitelist.last_sync("hub") is None
+    assert await whitelist.sync_states() == {"emsp": last}
+
+
+async def test_delta_sync_keeps_the_time_of_the_last_full_one(whitelist: Whitelist) -> None:
+    await synced(whitelist, CARD)
+    delta = await whitelist.start("emsp", SyncKind.DELTA, "u", reference=at(20), started_at=at(20))
+    await whitelist.complete(delta, completed_at=at(30))
+    assert await whitelist.last_sync("emsp") == LastSync(SyncKind.DELTA, at(20), at(30), at(10), 0, 0)
+    assert [one.synced_at for one in await whitelist.find(CARD)] == [at(30)]
+
+
+async def test_lookup_is_answered_while_a_transaction_is_open(whitelist: Whitelist) -> None:
+    await synced(whitelist, CARD)
+    inside, go_on = asyncio.Event(), asyncio.Event()
+
+    async def forget_everything(connection: aiosqlite.Connection) -> None:
+        await connection.execute_fetchall("DELETE FROM token")
+        inside.set()
+        await go_on.wait()
+
+    writing = asyncio.create_task(whitelist._database.writer.transaction("delete", forget_everything))
+    await inside.wait()
+    async with asyncio.timeout(30):
+        found = await whitelist.find(CARD)
+    go_on.set()
+    await writing
+    assert [one.token for one in found] == [token()]
+    assert await whitelist.find(CARD) == ()
+
+
+async def test_log_does_not_grow_with_the_pages_of_a_sync(whitelist: Whitelist, tmp_path: Path) -> None:
+    progress = await begin(whitelist)
+    log = tmp_path / "whitelist.db-wal"
+    for number in range(60):
+        page = [token(f"{number:04X}{card:08X}", visual_number="v" * 2000) for card in range(300)]
+        progress = await whitelist.store_page(progress, page, next_url="")
+    assert (tmp_path / "whitelist.db").stat().st_size > 30_000_000
+    assert log.stat().st_size < 25_000_000
+
+
+async def test_list_is_paged_by_uid_and_filtered_by_peer_and_owner(whitelist: Whitelist) -> None:
+    for uid in ("04C3", "04A1", "04b2"):
+        await whitelist.put(token(uid), "emsp")
+    await whitelist.put(token("04D4", country_code="NL"), "hub")
+    first = await whitelist.list_tokens(limit=2)
+    assert [one.token.uid for one in first] == ["04A1", "04b2"]
+    assert [one.token.uid for one in await whitelist.list_tokens(after=first[-1])] == ["04C3", "04D4"]
+    assert [one.token.uid for one in await whitelist.list_tokens(peer="hub")] == ["04D4"]
+    assert [one.token.uid for one in await whitelist.list_tokens(owner="de-abc", after=first[0])] == ["04b2", "04C3"]
+
+
+async def test_tokens_are_counted_by_peer(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04A1", "04B2")
+    await synced(whitelist, "04A1")
+    await whitelist.put(token("04C3", valid=False), "emsp")
+    await begin(whitelist, peer="hub")
+    assert await whitelist.count() == {"emsp": TokenCount(3, 1, 1), "hub": TokenCount(0, 0, 0)}
+
+
+def damage(path: Path) -> None:
+    """Overwrite everything after the first page, where the tables begin."""
+    with path.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xa5" * (path.stat().st_size - 4096))
+
+
+def set_aside(folder: Path) -> list[str]:
+    return [part.name for part in folder.iterdir() if ".corrupt-" in part.name]
+
+
+async def test_file_that_is_no_database_is_set_aside_at_start(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    path = tmp_path / "whitelist.db"
+    path.write_bytes(b"not a database" * 500)
+    whitelist = await Whitelist.open(path)
+    await whitelist.put(token(), "emsp")
+    assert len(await whitelist.find(CARD)) == 1
+    await whitelist.close()
+    [aside] = set_aside(tmp_path)
+    assert (tmp_path / aside).read_bytes() == b"not a database" * 500
+    assert f"set aside as {aside}" in caplog.text
+
+
+async def test_file_damaged_while_closed_is_told_at_the_lookup_and_rebuilt_on_request(tmp_path: Path) -> None:
+    path = tmp_path / "whitelist.db"
+    whitelist = await Whitelist.open(path)
+    await synced(whitelist, CARD)
+    await whitelist.close()
+    damage(path)
+    whitelist = await Whitelist.open(path)
+    with pytest.raises(CorruptError, match=r"whitelist\.db: can't look up a token"):
+        await whitelist.find(CARD)
+    await asyncio.gather(whitelist.rebuild(), whitelist.rebuild())
+    assert await whitelist.find(CARD) == ()
+    assert await synced(whitelist, CARD) == 0
+    assert len(await whitelist.find(CARD)) == 1
+    assert len(set_aside(tmp_path)) == 1
+    await whitelist.close()
+
+
+async def test_second_damage_replaces_the_file_set_aside_first(tmp_path: Path) -> None:
+    path = tmp_path / "whitelist.db"
+    path.write_bytes(b"first" * 500)
+    await (await Whitelist.open(path)).close()
+    path.write_bytes(b"second" * 500)
+    await (await Whitelist.open(path)).close()
+    [aside] = set_aside(tmp_path)
+    assert (tmp_path / aside).read_bytes() == b"second" * 500
+
+
+async def test_sync_that_meets_a_rebuilt_file_has_to_start_again(whitelist: Whitelist) -> None:
+    progress = await begin(whitelist)
+    await whitelist.rebuild()
+    with pytest.raises(BusyError):
+        await whitelist.store_page(progress, [token()], next_url="page 2")
+    assert await whitelist.find(CARD) == ()
+
+
+async def test_database_of_another_program_is_not_set_aside(tmp_path: Path) -> None:
+    path = tmp_path / "whitelist.db"
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("CREATE TABLE theirs (a)")
+    with pytest.raises(StoreError, match="another program"):
+        await Whitelist.open(path)
+    assert set_aside(tmp_path) == []
