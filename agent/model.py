@@ -220,16 +220,23 @@ class LocationReferences:
 
 
 @dataclass(frozen=True, slots=True)
+class Target:
+    """An owner to be asked, and the peer through which: behind one hub there may be several."""
+
+    peer: str
+    country_code: str
+    party_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Question:
     """May this card charge at this EVSE? In the domain's words; a backend puts it into its protocol's."""
 
     uid: str
     location: LocationReferences
     correlation_id: str
-    peers: tuple[str, ...] | None = None
-    """Whom to ask; None asks every peer."""
-    owners: tuple[tuple[str, str], ...] = ()
-    """`(country_code, party_id)` of the token's owners where known, one per peer in `peers`: a hub routes by them."""
+    targets: tuple[Target, ...] | None = None
+    """Whom to ask; None asks every peer, for the owner is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,6 +252,8 @@ class Answer:
     """OCPI: at most 36 characters, passed on unchanged."""
     info: DisplayText | None = None
     elapsed_s: float = 0.0
+    target: Target | None = None
+    """Which owner was asked; None when the question went to the peer as such."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,6 +330,11 @@ class Candidate:
     listed: ListedToken
     if_silent: Verdict
 
+    @property
+    def target(self) -> Target:
+        """Whom to ask about it."""
+        return Target(self.listed.peer, self.listed.token.country_code, self.listed.token.party_id)
+
 
 @dataclass(frozen=True, slots=True)
 class Ask:
@@ -332,9 +346,14 @@ class Ask:
     """What holds for a token that no list names."""
 
     @property
-    def peers(self) -> tuple[str, ...] | None:
+    def targets(self) -> tuple[Target, ...] | None:
         """Whom to ask; None for everybody."""
-        return tuple(dict.fromkeys(c.listed.peer for c in self.candidates)) or None
+        return tuple(dict.fromkeys(candidate.target for candidate in self.candidates)) or None
+
+    @property
+    def peers(self) -> tuple[str, ...] | None:
+        """The names of whom to ask; None for everybody."""
+        return tuple(dict.fromkeys(candidate.listed.peer for candidate in self.candidates)) or None
 
 
 Plan = Decision | Ask

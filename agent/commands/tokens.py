@@ -141,10 +141,11 @@ async def explain(config: Config, uid: str) -> None:
     if isinstance(step, Decision):
         click.echo(f"at once: {step.verdict}, {step.reason}: {step.detail}")
         return
-    asked = ", ".join(step.peers or [p.name for p in config.peer]) or "nobody, for no peer is configured"
+    names = step.peers or [p.name for p in config.peer]
+    asked = ", ".join(names) or "nobody, for no peer is configured"
     click.echo(f"asked:   {asked}, for at most {policy.deadline_s - policy.reserve_s:g} s")
     for outcome in OUTCOMES_EXPLAINED:
-        answers = [Answer(name, outcome) for name in step.peers or [p.name for p in config.peer]]
+        answers = [Answer(name, outcome) for name in names]
         decision = settle(step, answers)
         click.echo(f"  {_IN_WORDS[outcome]:<28} {decision.verdict} ({decision.reason}, {decision.source})")
 

@@ -158,8 +158,7 @@ class _Outcome:
 
 
 def _settle_listed(ask: Ask, answers: Sequence[Answer]) -> Decision:
-    by_peer = {answer.peer: answer for answer in reversed(answers)}
-    outcomes = [_Outcome(c, by_peer.get(c.listed.peer) or _no_peer(c.listed.peer)) for c in ask.candidates]
+    outcomes = [_Outcome(candidate, _answer_for(candidate, answers)) for candidate in ask.candidates]
     best = min(outcomes, key=lambda o: (o.rank, not o.names_owner, _by_owner(o.candidate.listed)))
     listed, answer = best.candidate.listed, best.answer
     silent = answer.outcome in SILENCES
@@ -174,6 +173,13 @@ def _settle_listed(ask: Ask, answers: Sequence[Answer]) -> Decision:
         authorization_reference=answer.authorization_reference,
         info=answer.info,
     )
+
+
+def _answer_for(candidate: Candidate, answers: Sequence[Answer]) -> Answer:
+    """The answer of the candidate's owner, or of its peer where the peer was asked as such."""
+    mine = [answer for answer in answers if answer.peer == candidate.listed.peer]
+    exact = next((answer for answer in mine if answer.target == candidate.target), None)
+    return exact or next((answer for answer in mine if answer.target is None), _no_peer(candidate.listed.peer))
 
 
 def _settle_unknown(ask: Ask, answers: Sequence[Answer]) -> Decision:

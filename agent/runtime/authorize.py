@@ -6,13 +6,20 @@ answer means for the driver is `agent.core.decide`'s business.
 
 import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import NamedTuple
 
 from agent.core.decide import is_final
-from agent.model import Answer, Answers, Outcome, Question
+from agent.model import Answer, Answers, Outcome, Question, Target
 from agent.ports import Backend
 from agent.runtime.peer import Peer
 
-_Pending = dict[asyncio.Task[Answer], Peer]
+
+class _Asked(NamedTuple):
+    peer: Peer
+    target: Target | None
+
+
+_Pending = dict[asyncio.Task[Answer], _Asked]
 
 
 class PeerBackend:
@@ -36,7 +43,7 @@ class PeerBackend:
                 pending, timeout=max(0.0, until - loop.time()), return_when=asyncio.FIRST_COMPLETED
             )
             if not done:
-                given += [_missed(peer) for peer in pending.values()]
+                given += [_missed(asked) for asked in pending.values()]
                 break
             # A set has no order of arrival; the peers' own order at least is the same every time.
             given += [_taken(task, pending.pop(task)) for task in list(pending) if task in done]
@@ -52,18 +59,23 @@ class PeerBackend:
 
     def _start(self, question: Question) -> tuple[list[Answer], _Pending]:
         """The answers that need no peer, and the questions that are on their way."""
-        owners = dict(zip(question.peers or (), question.owners, strict=False))
         given: list[Answer] = []
         pending: _Pending = {}
-        for name in self._peers if question.peers is None else question.peers:
+        targets: list[tuple[str, Target | None]] = (
+            [(name, None) for name in self._peers]
+            if question.targets is None
+            else [(target.peer, target) for target in question.targets]
+        )
+        for name, target in targets:
             peer = self._peers.get(name)
             if peer is None:
-                given.append(Answer(name, Outcome.NO_PEER, "it is no longer configured"))
+                given.append(Answer(name, Outcome.NO_PEER, "it is no longer configured", target=target))
             elif not peer.is_asked:
-                given.append(Answer(name, Outcome.BREAKER_OPEN, "not asked: it has been silent and is being probed"))
+                why = "not asked: it has been silent and is being probed"
+                given.append(Answer(name, Outcome.BREAKER_OPEN, why, target=target))
             else:
-                task = asyncio.get_running_loop().create_task(peer.authorize(question, owners.get(name)))
-                pending[task] = peer
+                task = asyncio.get_running_loop().create_task(peer.authorize(question, target))
+                pending[task] = _Asked(peer, target)
                 self._outstanding.add(task)
                 task.add_done_callback(self._outstanding.discard)
         return given, pending
@@ -71,11 +83,11 @@ class PeerBackend:
     async def _late(self, pending: _Pending, until: float) -> AsyncGenerator[Answer, None]:
         """What still comes, until loop time `until`; then the rest is given up."""
         loop = asyncio.get_running_loop()
-        waiting: Mapping[asyncio.Task[Answer], Peer] = pending
+        waiting: Mapping[asyncio.Task[Answer], _Asked] = pending
         try:
             while waiting and (left := until - loop.time()) > 0:
                 done, _ = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                waiting = {task: peer for task, peer in waiting.items() if task not in done}
+                waiting = {task: asked for task, asked in waiting.items() if task not in done}
                 for task in done:
                     if not task.cancelled():  # given up by `close`: no answer, and no reason to cancel who waits
                         yield task.result()
@@ -84,15 +96,15 @@ class PeerBackend:
                 task.cancel()
 
 
-def _taken(task: asyncio.Task[Answer], peer: Peer) -> Answer:
+def _taken(task: asyncio.Task[Answer], asked: _Asked) -> Answer:
     answer = task.result()
-    peer.answered(answer)
+    asked.peer.answered(answer)
     return answer
 
 
-def _missed(peer: Peer) -> Answer:
-    peer.missed_deadline()
-    return Answer(peer.name, Outcome.TIMEOUT, "no answer by the deadline")
+def _missed(asked: _Asked) -> Answer:
+    asked.peer.missed_deadline()
+    return Answer(asked.peer.name, Outcome.TIMEOUT, "no answer by the deadline", target=asked.target)
 
 
 def _fits(backend: PeerBackend) -> Backend:

@@ -191,15 +191,13 @@ class EvseTapLoop:
         return ()
 
     async def _ask(self, tap: Tap, ask: Ask, correlation_id: str) -> Answers:
-        owners = {c.listed.peer: (c.listed.token.country_code, c.listed.token.party_id) for c in ask.candidates}
         # A list knows how the owner writes the uid, and may be the only one who compares with case.
         spelled = {c.listed.token.uid for c in ask.candidates}
         question = Question(
             uid=spelled.pop() if len(spelled) == 1 else tap.uid,
             location=self._location,
             correlation_id=correlation_id,
-            peers=ask.peers,
-            owners=tuple(owners.values()),
+            targets=ask.targets,
         )
         return await self._backend.ask(question, self._peers_until(tap))
 
@@ -235,23 +233,31 @@ class EvseTapLoop:
         stop = replace(self._entry(tap, decision, str(uuid4())), ends=active.authorization_id, end_reason=because)
         self._display.verdict(decision)
         recording = asyncio.ensure_future(self._journal.record(stop))
-        await self._recorded_in_time(tap, recording)
-        if not _succeeded(recording):
-            self._spawn(self._end_when_recorded(recording, active.authorization_id, because))
+        try:
+            await self._wait_for(recording, tap)
+        finally:
+            if not _succeeded(recording):
+                self._spawn(self._end_unless_recorded(recording, active.authorization_id, because))
         self._settled(tap, stop, recording)
 
     async def _carry_out(self, tap: Tap, decision: Decision, correlation_id: str, late: Late) -> None:
         """Record, then switch, then tell: a fault on the way turns an accept into a refusal with its own text."""
         entry = self._entry(tap, decision, correlation_id)
         recording = asyncio.ensure_future(self._journal.record(entry))
-        fault = await self._recorded_in_time(tap, recording)
+        try:
+            await self._wait_for(recording, tap)
+        except asyncio.CancelledError:
+            self._spawn(self._void(recording, entry, EndReason.SHUTDOWN))
+            raise
+        fault = self._record_fault(recording, tap)
+        if fault is not None:
+            self._spawn(self._void(recording, entry, EndReason.TOO_LATE))
         if entry.relay_closed:
-            fault = fault or self._close_relay()
-            if fault is None:
+            if fault is None and (fault := self._close_relay()) is None:
                 self._active = _Active(recording.result(), tap, decision)
             else:
-                because = EndReason.RELAY_FAULT if fault is Reason.RELAY_FAULT else EndReason.TOO_LATE
-                self._spawn(self._end_when_recorded(recording, None, because))
+                if fault is Reason.RELAY_FAULT:
+                    self._spawn(self._void(recording, entry, EndReason.RELAY_FAULT))
                 detail = f"was {decision.verdict}, but {fault}: {decision.detail}"
                 decision = replace(
                     decision, verdict=Verdict.REFUSED, reason=fault, source=Source.LOCAL, detail=detail, info=None
@@ -262,25 +268,24 @@ class EvseTapLoop:
         if late is not None:
             self._spawn(self._take_late(recording, decision, late))
 
-    async def _recorded_in_time(self, tap: Tap, recording: Recording) -> Reason | None:
-        """Wait for the record until the deadline; None when it is on disk by then.
+    async def _wait_for(self, recording: Recording, tap: Tap) -> None:
+        """Until the record is on disk or refused, or the deadline has come; the record goes on by itself."""
+        left_s = tap.at + self._policy.deadline_s - asyncio.get_running_loop().time()
+        await asyncio.wait({recording}, timeout=max(0.0, left_s))
+
+    def _record_fault(self, recording: Recording, tap: Tap) -> Reason | None:
+        """Why nothing may be switched on, None when the record is on disk in time.
 
         A disk can stall for seconds (an SD card that tidies up). The driver does not wait for it: the record is
         still written, and says afterwards that nothing was switched on.
         """
-        loop = asyncio.get_running_loop()
-        deadline = tap.at + self._policy.deadline_s
-        try:
-            await asyncio.wait({recording}, timeout=max(0.0, deadline - loop.time()))
-        except asyncio.CancelledError:
-            self._spawn(self._end_when_recorded(recording, None, EndReason.SHUTDOWN))
-            raise
-        if not recording.done() or (loop.time() > deadline and recording.exception() is None):
-            log.error("evse=%s the record was not on disk by the deadline; nothing was switched on", self.evse_uid)
+        if not recording.done():
+            log.error("evse=%s the disk is too slow: the record is not written at the deadline", self.evse_uid)
             return Reason.TOO_LATE
         error = recording.exception()
         if error is None:
-            return None
+            late = asyncio.get_running_loop().time() > tap.at + self._policy.deadline_s
+            return Reason.TOO_LATE if late else None
         if not isinstance(error, StoreError):
             raise error
         log.error("evse=%s the record can't be written; cards are refused until it can: %s", self.evse_uid, error)
@@ -311,14 +316,17 @@ class EvseTapLoop:
         self._display.stopped_late()
         await self._record_end(authorization_id, EndReason.LATE_REFUSAL)
 
-    async def _end_when_recorded(self, recording: Recording, ends: int | None, because: EndReason) -> None:
-        """End what a record began although nothing was switched on, or what it should have ended and did not."""
+    async def _void(self, recording: Recording, entry: Entry, because: EndReason) -> None:
+        """End what a record begins although nothing was switched on, as soon as it is on disk."""
         await asyncio.wait({recording})
-        if ends is not None:
-            if not _succeeded(recording):
-                await self._record_end(ends, because)
-        elif _succeeded(recording):
+        if entry.relay_closed and _succeeded(recording):
             await self._record_end(recording.result(), because)
+
+    async def _end_unless_recorded(self, recording: Recording, authorization_id: int, because: EndReason) -> None:
+        """End an authorization whose relay is open already, if the record of the tap that ended it fails."""
+        await asyncio.wait({recording})
+        if not _succeeded(recording):
+            await self._record_end(authorization_id, because)
 
     async def _record_end(self, authorization_id: int, because: EndReason) -> None:
         """Note an end, and keep trying while the disk refuses: an open record would bill a car that has left."""

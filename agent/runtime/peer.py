@@ -4,11 +4,11 @@ import asyncio
 import logging
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from agent.core.decide import outcome_at
-from agent.model import SILENCES, Answer, DisplayText, LocationReferences, Outcome, Question
+from agent.model import SILENCES, Answer, DisplayText, LocationReferences, Outcome, Question, Target
 from agent.ocpi.client import AuthorizeReply, Failure
 from agent.ocpi.tokens import AllowedType, AuthorizationInfo, token_of
 from agent.runtime.breaker import Breaker
@@ -69,14 +69,15 @@ class Peer:
         """False while its breaker is open."""
         return not self._breaker.is_open
 
-    async def authorize(self, question: Question, to: tuple[str, str] | None) -> Answer:
+    async def authorize(self, question: Question, target: Target | None) -> Answer:
         """Ask about one tap. Whatever goes wrong is the answer's outcome; cancelling gives the connection up."""
         loop = asyncio.get_running_loop()
         began = loop.time()
+        to = (target.country_code, target.party_id) if target else None
         reply = await self._client.authorize(
             question.uid, question.location, correlation_id=question.correlation_id, to=to
         )
-        return self._answer(reply, question, loop.time() - began)
+        return replace(self._answer(reply, question, loop.time() - began), target=target)
 
     def answered(self, answer: Answer) -> None:
         """Take an answer that came in time into account: an operator must hear of rejected credentials."""

@@ -352,3 +352,31 @@ def test_one_reader_of_two_is_enough_to_ask_for_a_card() -> None:
         await stage.stop()
 
     in_virtual_time(story)
+
+
+def test_stop_of_the_agent_while_a_charge_is_being_ended_records_that_end() -> None:
+    async def story() -> None:
+        stage = Stage()
+        stage.whitelist.rows = ALWAYS
+        await stage.tap("A1")
+        stage.journal.stalls_s = 1.0
+        stage.present("A1")
+        await asyncio.sleep(0.5)
+        await stage.stop()
+        assert stage.journal.ended == {1: EndReason.SAME_CARD}
+
+    in_virtual_time(story)
+
+
+def test_stop_of_the_agent_while_a_refusal_is_being_recorded_ends_nothing() -> None:
+    async def story() -> None:
+        stage = Stage()
+        stage.backend.outcome = Outcome.BLOCKED
+        stage.journal.stalls_s = 1.0
+        stage.present("F1")
+        await asyncio.sleep(0.5)
+        await stage.stop()
+        assert stage.journal.committed[1].reason is Reason.BLOCKED
+        assert stage.journal.ended == {}
+
+    in_virtual_time(story)

@@ -458,3 +458,18 @@ def test_known_card_keeps_the_winners_reference_and_text() -> None:
         rows[1].peer,
     )
     assert "BE-AAA" in decision.detail
+
+
+def test_two_owners_behind_one_hub_are_asked_apart_and_one_may_allow() -> None:
+    hub = [replace(listed(Kind(NEVER, VALID, FRESH), owner), peer="hub") for owner in ("BE-AAA", "NL-TNM")]
+    step = plan(hub, Policy(), NOW)
+    assert isinstance(step, Ask)
+    assert step.targets is not None
+    refusing, allowing = step.targets
+    answers = [
+        Answer("hub", Outcome.BLOCKED, target=refusing),
+        Answer("hub", Outcome.ALLOWED, target=allowing, authorization_reference="REF"),
+    ]
+    decision = settle(step, answers)
+    assert (decision.verdict, decision.authorization_reference) == (Verdict.ACCEPTED, "REF")
+    assert decision.token == hub[1].token
