@@ -38,7 +38,7 @@ async def sync(config: Config, config_path: Path, *, peer: str | None, full: boo
     if not names:
         raise ConfigError(f"{config_path}: no [[peer]] is configured, so there is nobody to pull tokens from")
     folder = storage_folder(config)
-    whitelist = await Whitelist.open(folder / "whitelist.db")
+    whitelist = await Whitelist.open(folder / "whitelist.db", shared=True)
     good = True
     async with closed_by(whitelist.close), clients_of(config, config_path) as clients:
         for one in syncs_of(config, clients, whitelist, folder / "whitelist.db"):
@@ -170,7 +170,7 @@ async def _existing(config: Config) -> AsyncIterator[Whitelist]:
     path = Path(config.storage.directory) / "whitelist.db"
     if not path.exists():
         raise StoreError(f"{path}: not there yet; run chargepoint-agent tokens sync, or start the agent")
-    whitelist = await Whitelist.open(path)
+    whitelist = await Whitelist.open(path, shared=True)
     async with closed_by(whitelist.close):
         yield whitelist
 

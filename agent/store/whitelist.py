@@ -141,11 +141,17 @@ class Whitelist:
         self._rebuilding = asyncio.Lock()
 
     @classmethod
-    async def open(cls, path: Path) -> Self:
-        """Open or create the file; a damaged one is set aside and begun anew. Raises StoreError for everything else."""
+    async def open(cls, path: Path, *, shared: bool = False) -> Self:
+        """Open or create the file; a damaged one is set aside and begun anew. Raises StoreError for everything else.
+
+        `shared`: an agent may have it open, too. A damaged file is then left to that one and raises CorruptError:
+        whoever sets it aside under a running agent leaves that agent with a file that nobody else sees.
+        """
         try:
             database = await _open(path)
         except CorruptError as error:
+            if shared:
+                raise
             _set_aside(path, str(error))
             database = await _open(path)
         return cls(path, database)

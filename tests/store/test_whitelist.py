@@ -359,3 +359,12 @@ async def test_database_of_another_program_is_not_set_aside(tmp_path: Path) -> N
     with pytest.raises(StoreError, match="another program"):
         await Whitelist.open(path)
     assert set_aside(tmp_path) == []
+
+
+async def test_damaged_file_that_an_agent_may_have_open_is_left_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "whitelist.db"
+    path.write_bytes(b"no database" * 500)
+    with pytest.raises(CorruptError, match=r"whitelist\.db"):
+        await Whitelist.open(path, shared=True)
+    assert path.read_bytes().startswith(b"no database")
+    assert [p.name for p in tmp_path.iterdir() if "corrupt" in p.name] == []
