@@ -102,19 +102,16 @@ class Connection:
     ) -> Reply | Failure:
         """One request, and its whole answer if that has at most `most_bytes`.
 
-        Repeated once when a kept connection turns out to be closed: the server had not read it then. Each attempt
-        has an X-Request-ID of its own (OCPI 2.2.1 transport_and_format, Unique message IDs).
+        Repeated when a kept connection turns out to be closed: the server had not read it then. A server that was
+        restarted has closed all of them, so this ends with a new connection at the latest.
         """
-        first = _Attempt()
-        try:
-            return await self._attempt(method, url, headers, content, most_bytes, first)
-        except _BROKEN as error:
-            if not first.may_be_repeated(error):
-                return of_transport(error)
-        try:
-            return await self._attempt(method, url, headers, content, most_bytes, _Attempt())
-        except _BROKEN as error:
-            return of_transport(error)
+        while True:
+            attempt = _Attempt()
+            try:
+                return await self._attempt(method, url, headers, content, most_bytes, attempt)
+            except _BROKEN as error:
+                if not attempt.may_be_repeated(error):
+                    return of_transport(error)
 
     async def aclose(self) -> None:
         """Close every connection. What is under way fails as unreachable."""
