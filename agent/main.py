@@ -62,6 +62,8 @@ async def run_agent(config: Config, config_path: Path) -> None:
         for task in (running, stopping):
             task.cancel()
         await asyncio.gather(running, stopping, return_exceptions=True)
+        if not running.cancelled():
+            running.result()  # it never ends by itself: whatever broke it must not pass for a good end
         log.info("stopped; every relay is open")
 
 
@@ -169,7 +171,7 @@ async def agent_of(
             for reader in config.reader
             if reader.name in section.readers
         ]
-        schedule = SyncSchedule(repair.repairing(), every=timedelta(minutes=config.sync.every_min))
+        schedule = SyncSchedule(repair.watched(), every=timedelta(minutes=config.sync.every_min))
         yield Agent(list(evses.values()), readers, peers, syncs, schedule, backend, stores, on_ready)
 
 

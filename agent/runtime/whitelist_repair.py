@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Protocol
 
 from agent.errors import AgentError, CorruptError, StoreError
@@ -20,23 +20,35 @@ class Rebuildable(Protocol):
         ...
 
 
-class WhitelistRepair:
-    """Whoever finds the damage first, a tap or a synchronisation, begins the repair; the others join it."""
+RETRY_S = 60.0
+"""How soon a peer that could not be pulled from is tried again: without its tokens, its drivers are unknown here."""
 
-    def __init__(self, whitelist: Rebuildable, syncs: Sequence[Syncing]) -> None:
+
+class WhitelistRepair:
+    """Whoever finds the damage first, a tap or a sync, begins the repair; it ends when all peers are back."""
+
+    def __init__(
+        self,
+        whitelist: Rebuildable,
+        syncs: Sequence[Syncing],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         """`syncs` fill the new file, one after another."""
         self._whitelist = whitelist
         self._syncs = syncs
+        self._sleep = sleep
         self._task: asyncio.Task[None] | None = None
 
     def on_fault(self, error: StoreError) -> None:
         """Begin, once, for a damaged file; what else can be wrong with a file, a new one would not mend."""
         if isinstance(error, CorruptError) and (self._task is None or self._task.done()):
-            self._task = asyncio.get_running_loop().create_task(self._pull_again())
+            log.error("the whitelist is damaged, it is set aside and pulled again: %s", error)
+            self._task = asyncio.get_running_loop().create_task(self._rebuild())
 
-    def repairing(self) -> list[Syncing]:
-        """The same synchronisations, each of which mends the file where it meets the damage."""
-        return [_RepairingSync(sync, self._whitelist) for sync in self._syncs]
+    def watched(self) -> list[Syncing]:
+        """The same synchronisations, each of which begins the repair where it meets the damage."""
+        return [_WatchedSync(sync, self.on_fault) for sync in self._syncs]
 
     async def stop(self) -> None:
         """Give up; the next start sees to the rest."""
@@ -44,19 +56,30 @@ class WhitelistRepair:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _pull_again(self) -> None:
+    async def _rebuild(self) -> None:
         try:
             await self._whitelist.rebuild()
-            for sync in self._syncs:
-                await sync.run_once()
-        except AgentError as error:
-            log.error("the whitelist is empty until its synchronisation succeeds: %s", error)
+        except StoreError as error:
+            log.error("the damaged whitelist can't be set aside: %s", error)
+            return
+        missing = list(self._syncs)
+        while missing := [sync for sync in missing if not await _pulled(sync)]:
+            await self._sleep(RETRY_S)
 
 
-class _RepairingSync:
-    def __init__(self, sync: Syncing, whitelist: Rebuildable) -> None:
+async def _pulled(sync: Syncing) -> bool:
+    try:
+        await sync.run_once()
+    except AgentError as error:
+        log.error("peer %s: its tokens are missing until it can be pulled from: %s", sync.peer, error)
+        return False
+    return True
+
+
+class _WatchedSync:
+    def __init__(self, sync: Syncing, on_fault: Callable[[StoreError], None]) -> None:
         self._sync = sync
-        self._whitelist = whitelist
+        self._on_fault = on_fault
 
     @property
     def peer(self) -> str:
@@ -66,6 +89,5 @@ class _RepairingSync:
         try:
             return await self._sync.run_once()
         except CorruptError as error:
-            log.error("the whitelist is damaged, it is set aside and pulled again: %s", error)
-            await self._whitelist.rebuild()
-            return await self._sync.run_once()
+            self._on_fault(error)
+            raise
