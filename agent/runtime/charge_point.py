@@ -222,6 +222,7 @@ class EvseTapLoop:
         """Open first, record then: switching off waits for nothing."""
         self._active = None
         self._open_relay()
+        switched_at = asyncio.get_running_loop().time()
         decision = replace(
             active.decision,
             verdict=Verdict.ACCEPTED,
@@ -238,7 +239,7 @@ class EvseTapLoop:
         finally:
             if not _succeeded(recording):
                 self._spawn(self._end_unless_recorded(recording, active.authorization_id, because))
-        self._settled(tap, stop, recording)
+        self._settled(tap, stop, recording, switched_at)
 
     async def _carry_out(self, tap: Tap, decision: Decision, correlation_id: str, late: Late) -> None:
         """Record, then switch, then tell: a fault on the way turns an accept into a refusal with its own text."""
@@ -263,8 +264,9 @@ class EvseTapLoop:
                     decision, verdict=Verdict.REFUSED, reason=fault, source=Source.LOCAL, detail=detail, info=None
                 )
                 entry = self._entry(tap, decision, correlation_id)
+        switched_at = asyncio.get_running_loop().time()
         self._display.verdict(decision)
-        self._settled(tap, entry, recording)
+        self._settled(tap, entry, recording, switched_at)
         if late is not None:
             self._spawn(self._take_late(recording, decision, late))
 
@@ -388,8 +390,7 @@ class EvseTapLoop:
         except DeviceError as error:
             log.critical("evse=%s the relay may not have opened, check it now: %s", self.evse_uid, error)
 
-    def _settled(self, tap: Tap, entry: Entry, recording: Recording) -> None:
-        switched_at = asyncio.get_running_loop().time()
+    def _settled(self, tap: Tap, entry: Entry, recording: Recording, switched_at: float) -> None:
         authorization_id = recording.result() if _succeeded(recording) else None
         log.info(
             "evse=%s card=%s %s %s by %s in %.1f ms, record %s: %s",

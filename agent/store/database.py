@@ -203,6 +203,7 @@ async def open_database(
                 raise StoreError(f"{path}: can't open: its file system has no shared memory; use a local disk")  # noqa: TRY301 - the connection must be closed on this way too
             await connection.execute_fetchall(f"PRAGMA synchronous = {synchronous}")
             await connection.execute_fetchall(f"PRAGMA wal_autocheckpoint = {wal_pages}")
+            await connection.execute_fetchall(f"PRAGMA cache_size = -{CACHE_KIB}")
             await _migrate(connection, path, schema)
             await connection.execute_fetchall("PRAGMA foreign_keys = ON")
         except BaseException:
@@ -217,10 +218,16 @@ async def open_reader(path: Path) -> aiosqlite.Connection:
         connection = await _connect(path)
         try:
             await connection.execute_fetchall("PRAGMA query_only = ON")
+            await connection.execute_fetchall(f"PRAGMA cache_size = -{CACHE_KIB}")
         except BaseException:
             await connection.close()
             raise
     return connection
+
+
+CACHE_KIB = 512
+"""Pages that a connection keeps for itself. SQLite's 2 MiB, times four connections, would be a tenth of the agent's
+memory; what falls out of these is still in the kernel's cache."""
 
 
 class Database:

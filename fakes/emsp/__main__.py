@@ -1,7 +1,7 @@
 """`python -m fakes.emsp`: the fake as a process of its own, for benchmarks. Ends on SIGTERM or SIGINT.
 
 Prints one line of JSON once it listens: `versions_url`, `details_url`, `tokens_url`, `port`, `credentials_token`,
-`country_code`, `party_id`, `tokens`.
+`country_code`, `party_id`, `tokens`; with `--invite` also `token_a`, to register with.
 """
 
 import argparse
@@ -13,7 +13,9 @@ import sys
 from fakes.emsp import FakeEmsp, slow
 
 
-async def run(*, port: int, tokens: int, latency_s: float, credentials_token: str | None, page_size: int) -> None:
+async def run(
+    *, port: int, tokens: int, latency_s: float, credentials_token: str | None, page_size: int, invite: bool
+) -> None:
     """Serve until the process is told to end."""
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -33,6 +35,7 @@ async def run(*, port: int, tokens: int, latency_s: float, credentials_token: st
             "country_code": emsp.device.country_code,
             "party_id": emsp.device.party_id,
             "tokens": tokens,
+            **({"token_a": emsp.invite()} if invite else {}),
         }
         sys.stdout.write(json.dumps(where) + "\n")
         sys.stdout.flush()
@@ -47,6 +50,7 @@ def main() -> None:
     parser.add_argument("--latency-ms", type=float, default=0.0, help="how long each answer takes")
     parser.add_argument("--credentials-token", default=None, help="what clients must send; made up if left out")
     parser.add_argument("--page-size", type=int, default=1000, help="the most tokens on a page")
+    parser.add_argument("--invite", action="store_true", help="hand out a token that a CPO can register with")
     given = parser.parse_args()
     asyncio.run(
         run(
@@ -55,6 +59,7 @@ def main() -> None:
             latency_s=given.latency_ms / 1000,
             credentials_token=given.credentials_token,
             page_size=given.page_size,
+            invite=given.invite,
         )
     )
 

@@ -8,8 +8,8 @@ import asyncio
 import socket
 import ssl
 import struct
-from collections.abc import Callable
-from typing import cast
+from collections.abc import Callable, Coroutine
+from typing import Any, cast
 
 import h11
 
@@ -33,16 +33,20 @@ class Outgoing:
         self.weather = weather
 
 
+OutgoingLater = Callable[[], Coroutine[Any, Any, Outgoing | None]]
+
+
 class HttpServer:
     """Listens on one port of loopback, and keeps that port its own while shut.
 
-    `serve` gets every whole request; `complain` gets what is no HTTP.
+    `serve` gets every whole request and returns the reply, or where that takes a while what there is to wait for: that
+    goes on when the client goes, and None in its end hangs up without a reply. `complain` gets what is no HTTP.
     """
 
     def __init__(
         self,
         port: int,
-        serve: Callable[[Request], Outgoing],
+        serve: Callable[[Request], Outgoing | OutgoingLater],
         complain: Callable[[str], None],
         tls: ssl.SSLContext | None = None,
     ) -> None:
@@ -52,6 +56,7 @@ class HttpServer:
         self.connections: set[Connection] = set()
         self.accepted = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._unhurried: set[asyncio.Task[None]] = set()
         self._broken: list[BaseException] = []
         self._loop = asyncio.get_running_loop()
         self._socket = _bound(port)
@@ -90,6 +95,8 @@ class HttpServer:
             self._loop.remove_reader(self._socket)
             self._listening = False
         self._socket.close()
+        for work in self._unhurried:
+            work.cancel()
         while self.connections or self._tasks:
             gone = [connection.gone for connection in self.connections]
             for connection in self.connections:
@@ -102,6 +109,12 @@ class HttpServer:
         """Keep a task until it ends, so that `stop` can wait for it."""
         self._tasks.add(work)
         work.add_done_callback(self._ended)
+
+    def spawn_unhurried(self, work: asyncio.Task[None]) -> None:
+        """Keep a task that would not end with its connection: `stop` cancels it."""
+        self._unhurried.add(work)
+        work.add_done_callback(self._unhurried.discard)
+        self.spawn(work)
 
     def _ended(self, work: asyncio.Task[None]) -> None:
         self._tasks.discard(work)
@@ -223,8 +236,24 @@ class Connection(asyncio.Protocol):
         method, target = head.method.decode("ascii"), head.target.decode("ascii")
         request = Request(method, target, headers, bytes(self._body), self._loop.time())
         outgoing = self._server.serve(request)
+        if isinstance(outgoing, Outgoing):
+            self._send(request, outgoing)
+        else:
+            self._server.spawn_unhurried(self._loop.create_task(self._send_later(request, outgoing)))
+
+    async def _send_later(self, request: Request, later: OutgoingLater) -> None:
+        outgoing = await later()
+        if self._transport is None or self._transport.is_closing():
+            return
+        if outgoing is None:
+            self.abort()
+            return
+        self._send(request, outgoing)
+        self._read()
+
+    def _send(self, request: Request, outgoing: Outgoing) -> None:
         manner = MANNERS.get(outgoing.weather.kind)
-        answer = self._framed(outgoing, method)
+        answer = self._framed(outgoing, request.method)
         if manner is None:
             self.write(answer)
             self._carry_on(request)

@@ -4,11 +4,12 @@ from collections.abc import Callable
 from uuid import uuid4
 
 from fakes.emsp.cards import Cards, Reference
-from fakes.emsp.device import VERSION, Device
+from fakes.emsp.credentials_receiver import CredentialsReceiver
+from fakes.emsp.device import VERSION, Device, Slash
 from fakes.emsp.lists import TokenList
-from fakes.emsp.messages import Part, Reply, Request, written
+from fakes.emsp.messages import Later, Part, Reply, Request, written
 
-Answerer = Callable[[Request], Reply]
+Answerer = Callable[[Request], Reply | Later]
 
 
 class Interfaces:
@@ -19,6 +20,7 @@ class Interfaces:
         device: Device,
         cards: Cards,
         tokens: TokenList,
+        credentials: CredentialsReceiver,
         complain: Callable[[str], None],
         give: Callable[[str, str], None],
     ) -> None:
@@ -26,15 +28,16 @@ class Interfaces:
         self._device = device
         self._cards = cards
         self._list = tokens
+        self._credentials = credentials
         self._complain = complain
         self._give = give
 
     def route(self, request: Request) -> tuple[Part | None, Answerer]:
         """What the request is for, and who answers it once it has been found in order."""
-        part, wanted, answerer = self._interface(request.path)
+        part, wanted, answerer = self._interface(self._unslashed(request.path))
         if part is None:
             self._complain(f"{request.method} of a path that the device never named")
-        elif request.method != wanted:
+        elif request.method != wanted and request.method not in wanted.split(", "):
             self._complain(f"{request.method} {part}: this interface has only {wanted}")
             refusal = Reply(405, status_code=2000, message="Method not allowed", headers=(("Allow", wanted),))
             return None, lambda _: refusal
@@ -49,10 +52,19 @@ class Interfaces:
         if path == f"{root}/versions":
             return Part.VERSIONS, "GET", self._versions
         if path == f"{root}/emsp/{VERSION}/credentials":
-            return Part.VERSIONS, "GET", self._credentials
+            return Part.CREDENTIALS, "GET, POST, PUT, DELETE", self._credentials.answer
         if path.removeprefix(f"{root}/") in self._device.versions:
             return Part.VERSIONS, "GET", self._details
         return None, "", _nothing_there
+
+    def _unslashed(self, path: str) -> str:
+        """The path without the slash that the device wants at its end; nothing for a path that lacks it."""
+        slash = self._device.slash
+        if slash is Slash.NONE:
+            return path
+        if slash is Slash.LISTED and path.endswith("/authorize"):
+            return path  # what OCPI appends to an address that ends with a slash ends without
+        return path[:-1] if path.endswith("/") else ""
 
     def _authorize(self, request: Request) -> Reply:
         uid = request.uid
@@ -88,22 +100,16 @@ class Interfaces:
         return Reply(data=written(listed))
 
     def _details(self, request: Request) -> Reply:
-        version = request.path.rpartition("/")[2]
-        credentials = f"{self._device.base_url}/ocpi/emsp/{version}/credentials"
-        endpoints = [*self._device.extra_endpoints, {"identifier": "credentials", "role": "SENDER", "url": credentials}]
+        device, version = self._device, request.path.removesuffix("/").rpartition("/")[2]
+        own = {"credentials": device.credentials_url(version)}
         if version == VERSION:
-            endpoints.append({"identifier": "tokens", "role": "SENDER", "url": self._device.tokens_url})
-        return Reply(data=written({"version": version, "endpoints": endpoints}))
-
-    def _credentials(self, _request: Request) -> Reply:
-        device = self._device
-        role = {
-            "role": "HUB" if device.hub else "EMSP",
-            "business_details": {"name": "Fake eMSP"},
-            "party_id": device.party_id,
-            "country_code": device.country_code,
-        }
-        return Reply(data=written({"token": device.credentials_token, "url": device.versions_url, "roles": [role]}))
+            own["tokens"] = device.tokens_url
+        named = [
+            {"identifier": identifier, "role": "SENDER", "url": url}
+            for identifier, url in own.items()
+            if identifier not in device.withheld_endpoints
+        ]
+        return Reply(data=written({"version": version, "endpoints": [*device.extra_endpoints, *named]}))
 
 
 def _nothing_there(_request: Request) -> Reply:

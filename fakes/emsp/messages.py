@@ -4,6 +4,7 @@ JSON is written by hand here and nowhere shared with the agent. How a reply is s
 """
 
 import json
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
@@ -21,7 +22,8 @@ class Part(StrEnum):
     """The parts of the device that can have a weather of their own."""
 
     VERSIONS = "versions"
-    """Versions, version details and credentials: OCPI's configuration modules."""
+    """Versions and version details."""
+    CREDENTIALS = "credentials"
     LIST = "list"
     AUTHORIZE = "authorize"
 
@@ -58,7 +60,7 @@ class Request:
     @property
     def uid(self) -> str:
         """The card that an authorization asks about; empty for every other part."""
-        return unquote(self.path.rsplit("/", 2)[1]) if self.part is Part.AUTHORIZE else ""
+        return unquote(self.path.removesuffix("/").rsplit("/", 2)[1]) if self.part is Part.AUTHORIZE else ""
 
     def json(self) -> Any:  # noqa: ANN401  (whatever the client sent)
         """The body, parsed. Raises ValueError for what is no JSON."""
@@ -88,6 +90,10 @@ class Reply:
         message = f'"status_message":{json.dumps(self.message)},' if self.message else ""
         tail = f'"status_code":{self.status_code},{message}"timestamp":"{ocpi_time(now)}"}}'
         return b"{" + data + tail.encode()
+
+
+Later = Callable[[], Coroutine[Any, Any, Reply | None]]
+"""A reply that takes a while, once somebody asks for it; None when the device dies over it."""
 
 
 def written(value: object) -> bytes:

@@ -5,16 +5,21 @@ import ssl
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from types import TracebackType
-from typing import Self
-from uuid import uuid4
+from typing import Any, Self
 
+from fakes.emsp.calls import Calls
 from fakes.emsp.cards import Card, Cards, Reference
+from fakes.emsp.credentials_receiver import CredentialsReceiver
+from fakes.emsp.credentials_sender import CredentialsSender
 from fakes.emsp.device import VERSION, Device
-from fakes.emsp.http_server import HttpServer, Outgoing
+from fakes.emsp.http_server import HttpServer, Outgoing, OutgoingLater
 from fakes.emsp.interfaces import Interfaces
 from fakes.emsp.lists import ListFaults, TokenList
-from fakes.emsp.messages import Part, Reply, Request, http_date
+from fakes.emsp.messages import Later, Part, Reply, Request, http_date
+from fakes.emsp.pushes import Pushes
+from fakes.emsp.relation import Relation
 from fakes.emsp.strictness import faults_of
 from fakes.emsp.weather import FINE, Kind, Weather, instead, spoilt
 
@@ -24,11 +29,14 @@ def _wall_clock() -> datetime:
 
 
 class FakeEmsp:
-    """An OCPI 2.2.1 Tokens sender over real HTTP on 127.0.0.1: `async with FakeEmsp() as emsp: …`.
+    """An OCPI 2.2.1 party with the Tokens sender role, over real HTTP on 127.0.0.1: `async with FakeEmsp() as emsp: …`.
 
     Strict: whatever a client does against OCPI is in `complaints`. Several can run at once.
-    World side: `card`, `populate`, `set_weather`, `lists`, `device`, `page_size`, `clock_skew`. Everything takes
-    effect with the next request.
+    World side: `card`, `populate`, `set_weather`, `lists`, `device`, `page_size`, `clock_skew`, `invite`. Everything
+    takes effect with the next request. What its operator has it do to its client: `register_with`, `rotate`,
+    `unregister` (see `CredentialsSender`), `put_token`, `patch_token`, `get_token` (`Pushes`), `call` (`Calls`).
+    It has one client. From the start that may use `credentials_token`, as if agreed on by mail; `invite` and
+    `register_with` make a registration of it, after which `credentials_token` is what that has agreed on.
     """
 
     def __init__(
@@ -44,32 +52,48 @@ class FakeEmsp:
         remember: bool = True,
         now: Callable[[], datetime] = _wall_clock,
         tls: ssl.SSLContext | None = None,
+        trust: ssl.SSLContext | None = None,
+        lenient_rotation: bool = False,
     ) -> None:
         """`port` 0 takes a free one. `prefix` such as `/roaming` goes before every path.
 
         `remember=False` keeps no requests and no references, for runs of millions. `now` is the device's clock.
+        `tls` is the certificate that it shows, `trust` whom it trusts when it calls. `lenient_rotation` takes the old
+        token until the new one has been used.
         """
         self.device = Device(
             country_code,
             party_id,
-            credentials_token or f"emsp-{uuid4()}",
+            Relation(),
             prefix=prefix,
             versions=versions,
             hub=hub,
             port=port,
             tls=tls,
+            trust=trust,
+            lenient_rotation=lenient_rotation,
         )
+        self.device.credentials_token = credentials_token or self.device.make_token()
         self.clock_skew = timedelta()
         """How far the device's clock, Date header and timestamps included, is ahead of `now`."""
         self.requests: list[Request] = []
         self.complaints: list[str] = []
         self.given_references: dict[str, list[str]] = {}
         """The references given to each card, by its uid in upper case, in their order."""
+        self.credentials_received: list[dict[str, Any]] = []
+        """Every credentials object that came in with a handshake, the other side's answers included."""
         self._remember = remember
         self._now = now
         self._cards = Cards()
         self._list = TokenList(self._cards, self._insert_in_front)
-        self._interfaces = Interfaces(self.device, self._cards, self._list, self.complaints.append, self._give)
+        calls, received = Calls(self.device, self._complain), self.credentials_received.append
+        sender, pushes = CredentialsSender(self.device, calls, self._complain, received), Pushes(self.device, calls)
+        receiver = CredentialsReceiver(self.device, calls, self._complain, received)
+        self.register_with, self.rotate, self.unregister = sender.register, sender.rotate, sender.unregister
+        self.put_token, self.patch_token, self.get_token = pushes.put, pushes.patch, pushes.get
+        self.call = calls.call
+        """Any request, right in every header unless told otherwise."""
+        self._interfaces = Interfaces(self.device, self._cards, self._list, receiver, self._complain, self._give)
         self._weather = dict.fromkeys(Part, FINE)
         self._request_ids: set[str] = set()
         self._news = asyncio.Event()
@@ -80,7 +104,7 @@ class FakeEmsp:
 
     async def start(self) -> None:
         """Listen. Raises OSError when the port is taken."""
-        self._server = HttpServer(self.device.port, self._serve, self.complaints.append, self.device.tls)
+        self._server = HttpServer(self.device.port, self._serve, self._complain, self.device.tls)
         self.device.port = self._server.port
         self._server.open()
 
@@ -130,8 +154,13 @@ class FakeEmsp:
 
     @property
     def credentials_token(self) -> str:
-        """What clients must send; `device.credentials_token` sets another."""
+        """What clients must send, empty when nothing is agreed; `device.credentials_token` sets another."""
         return self.device.credentials_token
+
+    @property
+    def relation(self) -> Relation:
+        """What is agreed with the client; a test may set it by hand."""
+        return self.device.relation
 
     # ---- the world side
 
@@ -259,9 +288,17 @@ class FakeEmsp:
             self._news.clear()
             await self._news.wait()
 
+    def invite(self) -> str:
+        """Hand out a TOKEN_A: good for versions and credentials, once. A later call takes the earlier one back.
+
+        What is agreed until then holds until the registration is complete.
+        """
+        self.relation.invitation = self.device.make_token()
+        return self.relation.invitation
+
     # ---- the side that speaks the wire
 
-    def _serve(self, request: Request) -> Outgoing:
+    def _serve(self, request: Request) -> Outgoing | OutgoingLater:
         """The whole answer to one request. On the floor of the benchmarks: no task, no wait, little else."""
         request.part, answer = self._interfaces.route(request)
         self._note(request)
@@ -269,7 +306,18 @@ class FakeEmsp:
         self.complaints += [f"{request.method} {request.part}: {fault.text}" for fault in faults]
         weather = FINE if request.part is None else self._pass_weather(request.part)
         refused = next((fault.reply for fault in faults if fault.reply is not None), None)
+        if refused is None:
+            self._retire_previous(request)
         reply = instead(weather) or refused or answer(request)
+        if isinstance(reply, Reply):
+            return self._outgoing(request, reply, weather)
+        return partial(self._outgoing_later, request, reply, weather)
+
+    async def _outgoing_later(self, request: Request, later: Later, weather: Weather) -> Outgoing | None:
+        reply = await later()
+        return None if reply is None else self._outgoing(request, reply, weather)
+
+    def _outgoing(self, request: Request, reply: Reply, weather: Weather) -> Outgoing:
         now = self._time()
         reply = spoilt(weather, reply, now)
         body = reply.body(now)
@@ -293,6 +341,14 @@ class FakeEmsp:
                 ("OCPI-to-party-id", asked.get("ocpi-from-party-id", "")),
             ]
         return [*headers, *reply.headers]
+
+    def _retire_previous(self, request: Request) -> None:
+        """The first use of a new token is the end of the one before it."""
+        if self.relation.previous_token and request.headers.get("authorization") == self.device.authorization:
+            self.relation.previous_token = ""
+
+    def _complain(self, text: str) -> None:
+        self.complaints.append(text)
 
     def _give(self, uid: str, reference: str) -> None:
         if self._remember:

@@ -5,32 +5,23 @@ that the device then gives; the others are only written down, as most servers in
 """
 
 import json
-import re
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import datetime
 
 from fakes.emsp.device import Device
-from fakes.emsp.messages import JSON, Part, Reply, Request
+from fakes.emsp.faults import Fault, body_faults, invalid, is_ci_string, is_date_time
+from fakes.emsp.messages import Part, Reply, Request
+from fakes.emsp.registration_rules import credentials_faults
+from fakes.emsp.relation import Standing
 
 TOKEN_TYPES = frozenset({"AD_HOC_USER", "APP_USER", "OTHER", "RFID"})
 ROUTING = ("ocpi-to-country-code", "ocpi-to-party-id", "ocpi-from-country-code", "ocpi-from-party-id")
 _ROUTING_LENGTH = {"ocpi-from-country-code": 2, "ocpi-from-party-id": 3}
-_DATE_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?Z?")
 _LIST_PARAMETERS = frozenset({"offset", "limit", "date_from", "date_to"})
-
-
-@dataclass(frozen=True, slots=True)
-class Fault:
-    """One thing that is wrong with a request."""
-
-    text: str
-    reply: Reply | None = None
 
 
 def faults_of(request: Request, device: Device) -> list[Fault]:
     """Everything that is wrong with a request whose `part` is known, the unforgivable first."""
-    faults = [*_identity(request, device.authorization)]
+    faults = [*_identity(request, device)]
     match request.part:
         case Part.AUTHORIZE:
             faults += [*_routing(request, device), *_authorize_target(request), *_authorize_body(request, device)]
@@ -39,12 +30,14 @@ def faults_of(request: Request, device: Device) -> list[Fault]:
         case _:
             present = [name for name in ROUTING if name in request.headers]
             faults += [Fault(f"{name} on a configuration module") for name in present]
+    if request.part is Part.CREDENTIALS:
+        faults += [*_credentials(request, device)]
     return faults
 
 
-def _identity(request: Request, authorization: str) -> Iterator[Fault]:
+def _identity(request: Request, device: Device) -> Iterator[Fault]:
     headers = request.headers
-    if headers.get("authorization") != authorization:
+    if not device.admits(headers.get("authorization"), request.part):
         what = "wrong" if "authorization" in headers else "no"
         reply = Reply(http_status=401, status_code=2000, message="Invalid or missing credentials token")
         yield Fault(f"{what} Authorization header: expected 'Token' and the credentials token as agreed", reply)
@@ -70,12 +63,12 @@ def _routing(request: Request, device: Device) -> Iterator[Fault]:
 
 def _authorize_target(request: Request) -> Iterator[Fault]:
     query = request.query
-    if not _is_ci_string(request.uid):
-        yield _invalid("the uid in the path is no string of 1 to 36 characters")
+    if not is_ci_string(request.uid):
+        yield invalid("the uid in the path is no string of 1 to 36 characters")
     if unknown := sorted(query.keys() - {"type"}):
         yield Fault(f"authorize knows no parameter {', '.join(unknown)}")
     if query.get("type", "RFID") not in TOKEN_TYPES:
-        yield _invalid(f"type is {query['type']!r}, which is no TokenType")
+        yield invalid(f"type is {query['type']!r}, which is no TokenType")
 
 
 def _authorize_body(request: Request, device: Device) -> Iterator[Fault]:
@@ -83,27 +76,46 @@ def _authorize_body(request: Request, device: Device) -> Iterator[Fault]:
         reply = Reply(status_code=2002, message="LocationReferences are missing")
         yield Fault("authorize without LocationReferences", reply if device.location_references else None)
         return
-    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != JSON:
-        yield Fault(f"a body of type {request.headers.get('content-type')!r}, expected {JSON}")
-    try:
-        body = json.loads(request.body)
-    except ValueError:
-        yield Fault("a body that is no JSON", Reply(http_status=400, status_code=2001, message="Invalid JSON"))
+    faults = [*body_faults(request)]
+    yield from faults
+    if any(fault.reply for fault in faults):
         return
+    body = json.loads(request.body)
     if not isinstance(body, dict):
-        yield _invalid("LocationReferences are no object")
+        yield invalid("LocationReferences are no object")
         return
     yield from _location_references(body)
 
 
 def _location_references(body: dict[str, object]) -> Iterator[Fault]:
-    if not _is_ci_string(body.get("location_id")):
-        yield _invalid("location_id is missing, or no string of 1 to 36 characters")
+    if not is_ci_string(body.get("location_id")):
+        yield invalid("location_id is missing, or no string of 1 to 36 characters")
     evse_uids = body.get("evse_uids", [])
-    if not isinstance(evse_uids, list) or not all(map(_is_ci_string, evse_uids)):
-        yield _invalid("evse_uids is no list of strings of 1 to 36 characters")
+    if not isinstance(evse_uids, list) or not all(map(is_ci_string, evse_uids)):
+        yield invalid("evse_uids is no list of strings of 1 to 36 characters")
     if unknown := sorted(body.keys() - {"location_id", "evse_uids"}):
         yield Fault(f"LocationReferences know no {', '.join(unknown)}")
+
+
+def _credentials(request: Request, device: Device) -> Iterator[Fault]:
+    caller = device.caller(request.headers.get("authorization", ""))
+    if caller is None:
+        return
+    registered = caller[1] is Standing.REGISTERED
+    if request.method == "POST" and registered:
+        yield _not_allowed("a POST of credentials by a client that is registered", "GET, PUT, DELETE")
+    elif request.method in {"PUT", "DELETE"} and not registered:
+        yield _not_allowed(f"a {request.method} of credentials by a client that is not registered", "GET, POST")
+    if request.method in {"POST", "PUT"}:
+        faults = [*body_faults(request)]
+        yield from faults
+        if not any(fault.reply for fault in faults):
+            yield from credentials_faults(json.loads(request.body))
+
+
+def _not_allowed(text: str, methods: str) -> Fault:
+    reply = Reply(405, status_code=2000, message="Method not allowed", headers=(("Allow", methods),))
+    return Fault(text, reply)
 
 
 def _list_query(request: Request) -> Iterator[Fault]:
@@ -112,28 +124,9 @@ def _list_query(request: Request) -> Iterator[Fault]:
         yield Fault(f"the list knows no parameter {', '.join(unknown)}")
     for name in ("offset", "limit"):
         if not query.get(name, "0").isdecimal():
-            yield _invalid(f"{name} is {query[name]!r}, expected a whole number")
+            yield invalid(f"{name} is {query[name]!r}, expected a whole number")
     if query.get("limit", "1").strip("0") == "":
-        yield _invalid("limit is nothing")
+        yield invalid("limit is nothing")
     for name in ("date_from", "date_to"):
-        if name in query and not _is_date_time(query[name]):
-            yield _invalid(f"{name} is {query[name]!r}, expected a DateTime in UTC")
-
-
-def _invalid(text: str) -> Fault:
-    return Fault(text, Reply(status_code=2001, message=text))
-
-
-def _is_ci_string(value: object) -> bool:
-    """Whether it is a CiString(36): printable ASCII (OCPI 2.2.1 types, CiString)."""
-    return isinstance(value, str) and 1 <= len(value) <= 36 and value.isascii() and value.isprintable()
-
-
-def _is_date_time(text: str) -> bool:
-    if len(text) > 25 or not _DATE_TIME.fullmatch(text):
-        return False
-    try:
-        datetime.fromisoformat(text.removesuffix("Z"))
-    except ValueError:
-        return False
-    return True
+        if name in query and not is_date_time(query[name]):
+            yield invalid(f"{name} is {query[name]!r}, expected a DateTime in UTC")

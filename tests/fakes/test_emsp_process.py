@@ -1,6 +1,7 @@
 """`python -m fakes.emsp`, as the benchmarks run it."""
 
 import asyncio
+import base64
 import json
 import signal
 import sys
@@ -24,3 +25,18 @@ async def test_process_says_where_it_is_and_ends_on_sigterm() -> None:
         code = await process.wait()
     assert (code, where["tokens"], where["port"]) == (0, 5, response.url.port)
     assert (len(response.json()["data"]), response.headers["X-Total-Count"]) == (2, "5")
+
+
+async def test_process_hands_out_an_invitation_when_asked() -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "fakes.emsp", "--invite", stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    async with asyncio.timeout(2 * HANG_S):
+        where = json.loads(await process.stdout.readline())
+        header = "Token " + base64.b64encode(where["token_a"].encode()).decode()
+        async with httpx.AsyncClient(trust_env=False, timeout=HANG_S) as http:
+            response = await http.get(where["versions_url"], headers={"Authorization": header})
+        process.send_signal(signal.SIGTERM)
+        await process.wait()
+    assert response.json()["data"] == [{"version": "2.2.1", "url": where["details_url"]}]
