@@ -106,7 +106,7 @@ class PeerSection(_Section, frozen=True, kw_only=True):
     ca_file: str | None = None
     allow_http: bool = False
     hub: bool = False
-    page_size: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 1000
+    page_size: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 250
 
 
 class ReaderSection(_Section, frozen=True, kw_only=True):

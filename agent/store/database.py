@@ -225,8 +225,8 @@ async def open_reader(path: Path) -> aiosqlite.Connection:
     return connection
 
 
-CACHE_KIB = 512
-"""Pages that a connection keeps for itself. SQLite's 2 MiB, times four connections, would be a tenth of the agent's
+CACHE_KIB = 256
+"""Pages that a connection keeps for itself. SQLite's 2 MiB, times four connections, would be a sixth of the agent's
 memory; what falls out of these is still in the kernel's cache."""
 
 
