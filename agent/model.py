@@ -74,7 +74,7 @@ class ListedToken:
     synced_at: datetime | None = None
     """The end of the last complete sync with the peer; None when there was none."""
     withdrawn: bool = False
-    """A complete full sync no longer brought it."""
+    """Two complete full syncs in a row no longer brought it."""
 
     @property
     def valid(self) -> bool:
@@ -177,6 +177,8 @@ class Reason(StrEnum):
     """The record was not on disk by the deadline, so nothing was switched on."""
     RELAY_FAULT = "relay-fault"
     """The relay did not obey."""
+    AGENT_FAULT = "agent-fault"
+    """The agent itself failed at this tap; its log has the trace."""
 
 
 class EndReason(StrEnum):
@@ -191,6 +193,7 @@ class EndReason(StrEnum):
     """Found open at start: the agent had died; its relay was open since."""
     TOO_LATE = "decided-too-late"
     RELAY_FAULT = "relay-fault"
+    AGENT_FAULT = "agent-fault"
 
 
 @dataclass(frozen=True, slots=True)
@@ -303,6 +306,8 @@ class Policy:
     """From the last byte of the uid to the relay."""
     reserve_s: float = 0.25
     """Taken off what the peers get: for the record and the relay."""
+    stop_after_s: float = 3.0
+    """A card ends the charge that it began no sooner than this after; until then it is the same tap, still."""
     late_window_s: float = 30.0
     """How long after the deadline an answer is still waited for in the background."""
 
@@ -321,6 +326,8 @@ class Decision:
     authorization_reference: str | None = None
     info: DisplayText | None = None
     """The peer's own words for the driver, where the peer decided."""
+    target: Target | None = None
+    """Whose answer, or silence, decided; None where every peer was asked, or none."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -186,6 +186,7 @@ def _config(folder: Path, emsp: FakeEmsp, lines: list[SerialLine]) -> tuple[Conf
         directory = "{folder / "state"}"
         [policy]
         deadline_s = {DEADLINE_S}
+        stop_after_s = {REMOVAL_S}
         [breaker]
         failures = 5
         retry_first_s = 0.1

@@ -53,6 +53,14 @@ def plan(tokens: Sequence[ListedToken], policy: Policy, now: datetime) -> Plan:
     return _locally(rows[0], Verdict.REFUSED, Reason.INVALID, rows, policy, now)
 
 
+def plan_blind() -> Ask:
+    """What remains where the whitelist can't be read: ask everybody, and accept nobody on their silence.
+
+    Unreadable is not absent: the card may be listed as invalid, so `unknown_offline` is not for it.
+    """
+    return Ask(if_silent=Verdict.REFUSED)
+
+
 def is_fresh(listed: ListedToken, policy: Policy, now: datetime) -> bool:
     """Whether the peer's list is young enough to decide from.
 
@@ -172,6 +180,7 @@ def _settle_listed(ask: Ask, answers: Sequence[Answer]) -> Decision:
         peer=answer.peer,
         authorization_reference=answer.authorization_reference,
         info=answer.info,
+        target=best.candidate.target,
     )
 
 

@@ -162,7 +162,7 @@ _EITHER_WAY: dict[Reason, _Wordings] = {
         nl="In gebruik door andere pas",
         fr="Occupée par une autre carte",
     ),
-    **dict.fromkeys((Reason.STORAGE_FAULT, Reason.RELAY_FAULT), _OUT_OF_ORDER),
+    **dict.fromkeys((Reason.STORAGE_FAULT, Reason.RELAY_FAULT, Reason.AGENT_FAULT), _OUT_OF_ORDER),
     Reason.TOO_LATE: _say(
         en="That took too long|Please try again / Please try again",
         de="Das dauerte zu lange|Bitte nochmals versuchen / Bitte nochmals versuchen",

@@ -5,7 +5,7 @@ answer means for the driver is `agent.core.decide`'s business.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
 from typing import NamedTuple
 
 from agent.core.decide import is_final
@@ -19,14 +19,21 @@ class _Asked(NamedTuple):
     target: Target | None
 
 
+SHORTEST_S = 0.02
+"""Less than this is not enough for any peer; the question would only leave an authorization behind that nobody uses."""
+
 _Pending = dict[asyncio.Task[Answer], _Asked]
 
 
 class PeerBackend:
     """The backend that asks OCPI peers. `close` gives up what is still outstanding."""
 
-    def __init__(self, peers: Sequence[Peer], *, late_window_s: float) -> None:
-        """`late_window_s`: how long after the deadline an answer is still waited for."""
+    def __init__(self, peers: Sequence[Peer], *, late_window_s: float, fair_share_s: float = 0.0) -> None:
+        """`late_window_s`: how long after the deadline an answer is still waited for.
+
+        `fair_share_s`: a peer that had less time than this has not failed: the card had waited behind others.
+        """
+        self._fair_share_s = fair_share_s
         self._peers = {peer.name: peer for peer in peers}
         self._late_window_s = late_window_s
         self._outstanding: set[asyncio.Task[Answer]] = set()
@@ -36,19 +43,19 @@ class PeerBackend:
 
         Cancelling leaves the questions running until `close`, as if the deadline had come.
         """
-        given, pending = self._start(question)
         loop = asyncio.get_running_loop()
+        had_s = until - loop.time()
+        given, pending = self._start(question, had_s)
         while pending and not any(is_final(answer) for answer in given):
             done, _ = await asyncio.wait(
                 pending, timeout=max(0.0, until - loop.time()), return_when=asyncio.FIRST_COMPLETED
             )
             if not done:
-                given += [_missed(asked) for asked in pending.values()]
+                given += [_missed(asked, fair=had_s >= self._fair_share_s) for asked in pending.values()]
                 break
             # A set has no order of arrival; the peers' own order at least is the same every time.
             given += [_taken(task, pending.pop(task)) for task in list(pending) if task in done]
-        late = self._late(pending, until + self._late_window_s) if pending else None
-        return Answers(tuple(given), late)
+        return Answers(tuple(given), self._late(pending, until + self._late_window_s) if pending else None)
 
     async def close(self) -> None:
         """Give up every question that is still outstanding."""
@@ -57,7 +64,7 @@ class PeerBackend:
             task.cancel()
         await asyncio.gather(*outstanding, return_exceptions=True)
 
-    def _start(self, question: Question) -> tuple[list[Answer], _Pending]:
+    def _start(self, question: Question, had_s: float) -> tuple[list[Answer], _Pending]:
         """The answers that need no peer, and the questions that are on their way."""
         given: list[Answer] = []
         pending: _Pending = {}
@@ -70,9 +77,10 @@ class PeerBackend:
             peer = self._peers.get(name)
             if peer is None:
                 given.append(Answer(name, Outcome.NO_PEER, "it is no longer configured", target=target))
-            elif not peer.is_asked:
-                why = "not asked: it has been silent and is being probed"
-                given.append(Answer(name, Outcome.BREAKER_OPEN, why, target=target))
+            elif had_s < SHORTEST_S:
+                given.append(Answer(name, Outcome.TIMEOUT, "not asked: no time was left for it", target=target))
+            elif not peer.lets_through():
+                given.append(peer.not_asked(target))
             else:
                 task = asyncio.get_running_loop().create_task(peer.authorize(question, target))
                 pending[task] = _Asked(peer, target)
@@ -80,20 +88,23 @@ class PeerBackend:
                 task.add_done_callback(self._outstanding.discard)
         return given, pending
 
-    async def _late(self, pending: _Pending, until: float) -> AsyncGenerator[Answer, None]:
-        """What still comes, until loop time `until`; then the rest is given up."""
-        loop = asyncio.get_running_loop()
-        waiting: Mapping[asyncio.Task[Answer], _Asked] = pending
-        try:
-            while waiting and (left := until - loop.time()) > 0:
-                done, _ = await asyncio.wait(waiting, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                waiting = {task: asked for task, asked in waiting.items() if task not in done}
-                for task in done:
-                    if not task.cancelled():  # given up by `close`: no answer, and no reason to cancel who waits
-                        yield task.result()
-        finally:
-            for task in waiting:
-                task.cancel()
+    def _late(self, pending: _Pending, until: float) -> AsyncGenerator[Answer, None]:
+        """What still comes, until loop time `until`; then the rest is given up, whether anybody listens or not."""
+        asyncio.get_running_loop().call_at(until, _give_up, tuple(pending))
+        return _as_they_come(set(pending))
+
+
+async def _as_they_come(waiting: set[asyncio.Task[Answer]]) -> AsyncGenerator[Answer, None]:
+    while waiting:
+        done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if not task.cancelled():  # given up: no answer, and no reason to cancel who waits
+                yield task.result()
+
+
+def _give_up(tasks: Iterable[asyncio.Task[Answer]]) -> None:
+    for task in tasks:
+        task.cancel()
 
 
 def _taken(task: asyncio.Task[Answer], asked: _Asked) -> Answer:
@@ -102,8 +113,9 @@ def _taken(task: asyncio.Task[Answer], asked: _Asked) -> Answer:
     return answer
 
 
-def _missed(asked: _Asked) -> Answer:
-    asked.peer.missed_deadline()
+def _missed(asked: _Asked, *, fair: bool) -> Answer:
+    if fair:
+        asked.peer.missed_deadline()
     return Answer(asked.peer.name, Outcome.TIMEOUT, "no answer by the deadline", target=asked.target)
 
 

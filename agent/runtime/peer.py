@@ -20,7 +20,13 @@ class Client(Protocol):
     """What a peer needs of an OCPI client: `agent.ocpi.client.OcpiClient` has it."""
 
     async def authorize(
-        self, uid: str, location: LocationReferences, *, correlation_id: str, to: tuple[str, str] | None = None
+        self,
+        uid: str,
+        location: LocationReferences,
+        *,
+        correlation_id: str,
+        to: tuple[str, str] | None = None,
+        listed: bool = False,
     ) -> AuthorizeReply:
         """Ask in real time. Never raises for what the peer does."""
         ...
@@ -63,21 +69,45 @@ class Peer:
         self._opened = asyncio.Event()
         self._failed_probes = 0
         self._credentials_rejected = False
+        self._last_silence = "nothing yet"
 
     @property
     def is_asked(self) -> bool:
         """False while its breaker is open."""
         return not self._breaker.is_open
 
+    def not_asked(self, target: Target | None) -> Answer:
+        """What a tap gets while the peer is not asked: the last cause, which an installer needs to know.
+
+        Rejected credentials stay what they are: it is not the peer that is away.
+        """
+        outcome = Outcome.UNAUTHORIZED if self._credentials_rejected else Outcome.BREAKER_OPEN
+        return Answer(self.name, outcome, f"not asked again yet; last: {self._last_silence}", target=target)
+
+    def lets_through(self) -> bool:
+        """Whether to put a question to it now; one that is let through an open breaker is its trial."""
+        return self._breaker.lets_through(asyncio.get_running_loop().time())
+
     async def authorize(self, question: Question, target: Target | None) -> Answer:
         """Ask about one tap. Whatever goes wrong is the answer's outcome; cancelling gives the connection up."""
         loop = asyncio.get_running_loop()
         began = loop.time()
         to = (target.country_code, target.party_id) if target else None
-        reply = await self._client.authorize(
-            question.uid, question.location, correlation_id=question.correlation_id, to=to
-        )
-        return replace(self._answer(reply, question, loop.time() - began), target=target)
+        try:
+            reply = await self._client.authorize(
+                question.uid,
+                question.location,
+                correlation_id=question.correlation_id,
+                to=to,
+                listed=target is not None,
+            )
+            answer = self._answer(reply, question, loop.time() - began)
+        except Exception:
+            # Whatever a peer can send was meant to become a Failure. Where we overlooked something, the driver still
+            # gets the fallback, and the operator the trace.
+            log.exception("peer %s sent something that the agent can't cope with; taken for no answer", self.name)
+            answer = Answer(self.name, Outcome.MALFORMED, "the agent can't cope with the answer; see the log")
+        return replace(answer, target=target)
 
     def answered(self, answer: Answer) -> None:
         """Take an answer that came in time into account: an operator must hear of rejected credentials."""
@@ -104,15 +134,15 @@ class Peer:
         except TimeoutError:
             failure = Failure(Outcome.TIMEOUT, f"no answer to a probe within {self._times.timeout_s:g} s")
         if failure is not None:
-            self._failed_probes += self._breaker.is_open
+            self._failed_probes += 1
             self._note_credentials(failure.outcome)
-            self._silent(failure.outcome, failure.detail)
+            opened = self._breaker.probe_failed(asyncio.get_running_loop().time())
+            self._note_silence(failure.outcome, failure.detail, opened=opened)
             return
+        self._failed_probes = 0
         self._note_credentials(Outcome.ALLOWED)
         if self._breaker.probed():
             log.info("peer %s answers a probe again and is asked at the next tap", self.name)
-        else:
-            self._failed_probes = 0
 
     async def _pause(self) -> None:
         """Until the next probe is due; a breaker that opens meanwhile brings it forward."""
@@ -128,12 +158,17 @@ class Peer:
         await asyncio.sleep(min(longer, self._times.retry_most_s) * spread)
 
     def _silent(self, outcome: Outcome, detail: str) -> None:
-        log.debug("peer %s: %s, %s", self.name, outcome, detail)
-        if self._breaker.silent():
+        opened = self._breaker.silent(asyncio.get_running_loop().time())
+        self._note_silence(outcome, detail, opened=opened)
+
+    def _note_silence(self, outcome: Outcome, detail: str, *, opened: bool) -> None:
+        self._last_silence = f"{outcome}, {detail}"
+        log.debug("peer %s: %s", self.name, self._last_silence)
+        if opened:
             self._opened.set()
             log.warning(
-                "peer %s is not asked any more until it answers a probe; taps are decided without it. Last: %s, %s",
-                self.name, outcome, detail,
+                "peer %s is asked only now and then from here on; other taps are decided without it. Last: %s",
+                self.name, self._last_silence,
             )  # fmt: skip
 
     def _note_credentials(self, outcome: Outcome) -> None:

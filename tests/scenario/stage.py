@@ -7,7 +7,7 @@ props enforce what holds in the world: a relay asks whether the record is on dis
 import asyncio
 import selectors
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -110,6 +110,8 @@ class WatchedRelay:
 
     journal: MemoryJournal
     faulty: bool = False
+    jammed: bool = False
+    """Does not open."""
     contact_closed: bool = False
     closings: list[float] = field(default_factory=list)
     unrecorded: int = 0
@@ -122,6 +124,8 @@ class WatchedRelay:
         self.closings.append(asyncio.get_running_loop().time())
 
     def open_contact(self) -> None:
+        if self.jammed:
+            raise DeviceError("relay on GPIO 17 does not answer")
         self.contact_closed = False
 
     def detach(self) -> None:
@@ -162,18 +166,29 @@ class ScriptedBackend:
     outcome: Outcome = Outcome.ALLOWED
     late_after_s: float | None = None
     late_outcome: Outcome = Outcome.ALLOWED
+    late: list[Answer] = field(default_factory=list)
+    """What comes late, in its order, `late_after_s` apart; empty for one answer with `late_outcome`."""
+    breaks: bool = False
     asked: list[Question] = field(default_factory=list)
 
     async def ask(self, question: Question, until: float) -> Answers:
         self.asked.append(question)
+        if self.breaks:
+            raise RuntimeError("nobody foresaw this")
+        target = question.targets[0] if question.targets else None
         if self.late_after_s is None:
-            return Answers((Answer("acme", self.outcome, authorization_reference="REF-1"),))
+            return Answers((Answer("acme", self.outcome, authorization_reference="REF-1", target=target),))
         await asyncio.sleep(until - asyncio.get_running_loop().time())
-        return Answers((Answer("acme", Outcome.TIMEOUT),), self._late(self.late_after_s, self.late_outcome))
+        late = [replace(answer, target=answer.target or target) for answer in self.late or self._usual()]
+        return Answers((Answer("acme", Outcome.TIMEOUT, target=target),), self._late(self.late_after_s, late))
 
-    async def _late(self, after_s: float, outcome: Outcome) -> AsyncGenerator[Answer, None]:
-        await asyncio.sleep(after_s)
-        yield Answer("acme", outcome, authorization_reference="REF-LATE")
+    def _usual(self) -> list[Answer]:
+        return [Answer("acme", self.late_outcome, authorization_reference="REF-LATE")]
+
+    async def _late(self, after_s: float, late: list[Answer]) -> AsyncGenerator[Answer, None]:
+        for answer in late:
+            await asyncio.sleep(after_s)
+            yield answer
 
 
 def token(uid: str, whitelist: WhitelistType, *, valid: bool = True, group_id: str | None = None) -> ListedToken:
@@ -186,7 +201,7 @@ def token(uid: str, whitelist: WhitelistType, *, valid: bool = True, group_id: s
 class Stage:
     """One EVSE with everything around it. `running` plays it; `tap` waits for what comes of a card."""
 
-    policy: Policy = field(default_factory=Policy)
+    policy: Policy = field(default_factory=lambda: Policy(stop_after_s=0.0))
     journal: MemoryJournal = field(default_factory=MemoryJournal)
     display: TextDisplay = field(default_factory=TextDisplay)
     whitelist: MemoryWhitelist = field(default_factory=MemoryWhitelist)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from agent.model import Answers, LocationReferences, Outcome, Question, Target
+from agent.model import Answer, Answers, LocationReferences, Outcome, Question, Target
 from agent.ocpi.client import OcpiClient
 from agent.runtime.authorize import PeerBackend
 from agent.runtime.breaker import Breaker
@@ -48,7 +48,13 @@ class Peers:
 
 
 @asynccontextmanager
-async def peers(*names: str, failures: int = NEVER_GIVES_UP, watched: bool = False) -> AsyncIterator[Peers]:
+async def peers(
+    *names: str,
+    failures: int = NEVER_GIVES_UP,
+    watched: bool = False,
+    trial_first_s: float = HANG_S,
+    fair_share_s: float = 0.0,
+) -> AsyncIterator[Peers]:
     """eMSPs that all know one card, listed nowhere; with `watched` a probe looks for a peer whose breaker opened."""
     async with AsyncExitStack() as stack:
         emsps = {name: await stack.enter_async_context(FakeEmsp(party_id=name)) for name in names}
@@ -60,8 +66,8 @@ async def peers(*names: str, failures: int = NEVER_GIVES_UP, watched: bool = Fal
             )
             stack.push_async_callback(client.aclose)
             times = WatchTimes(every_s=0.05, retry_first_s=0.01, retry_most_s=0.02, timeout_s=HANG_S)
-            built[name] = Peer(name, client, breaker=Breaker(failures), times=times)
-        backend = PeerBackend(list(built.values()), late_window_s=HANG_S)
+            built[name] = Peer(name, client, breaker=Breaker(failures, trial_first_s=trial_first_s), times=times)
+        backend = PeerBackend(list(built.values()), late_window_s=HANG_S, fair_share_s=fair_share_s)
         stack.push_async_callback(backend.close)
         for peer in built.values() if watched else ():
             stack.push_async_callback(_stop, asyncio.create_task(peer.watch()))
@@ -201,9 +207,10 @@ async def test_probe_opens_the_breaker_before_a_driver_meets_the_outage() -> Non
 
 async def test_peer_on_trial_is_given_up_at_its_first_silence() -> None:
     async with peers("AAA", failures=3, watched=True) as there:
+        there.emsps["AAA"].set_weather(Kind.DOWN)
+        await until(lambda: not there.peers["AAA"].is_asked)
+        there.emsps["AAA"].set_weather(FINE)
         there.emsps["AAA"].set_weather(server_error(), on=Part.AUTHORIZE)
-        for _ in range(3):
-            await there.outcomes()
         await until(lambda: there.peers["AAA"].is_asked)
         assert await there.outcomes() == {"AAA": Outcome.SERVER_ERROR}
         assert not there.peers["AAA"].is_asked
@@ -211,14 +218,49 @@ async def test_peer_on_trial_is_given_up_at_its_first_silence() -> None:
 
 async def test_peer_that_passed_its_trial_is_given_its_silences_again() -> None:
     async with peers("AAA", failures=3, watched=True) as there:
-        there.emsps["AAA"].set_weather(server_error(times=3), on=Part.AUTHORIZE)
-        for _ in range(3):
-            await there.outcomes()
+        there.emsps["AAA"].set_weather(Kind.DOWN)
+        await until(lambda: not there.peers["AAA"].is_asked)
+        there.emsps["AAA"].set_weather(FINE)
         await until(lambda: there.peers["AAA"].is_asked)
         assert await there.outcomes() == {"AAA": Outcome.ALLOWED}
         there.emsps["AAA"].set_weather(server_error(), on=Part.AUTHORIZE)
         await there.outcomes()
         assert there.peers["AAA"].is_asked
+
+
+async def test_peer_whose_list_is_fine_but_whose_authorize_is_not_stays_given_up() -> None:
+    async with peers("AAA", failures=3, watched=True) as there:
+        emsp = there.emsps["AAA"]
+        emsp.set_weather(server_error(), on=Part.AUTHORIZE)
+        for _ in range(3):
+            await there.outcomes()
+        probes = sum(request.part is Part.LIST for request in emsp.requests)
+        await until(lambda: sum(request.part is Part.LIST for request in emsp.requests) >= probes + 3)
+        assert await there.outcomes() == {"AAA": Outcome.BREAKER_OPEN}
+
+
+async def test_peer_whose_list_is_broken_but_whose_authorize_answers_is_asked() -> None:
+    async with peers("AAA", failures=3, watched=True, trial_first_s=0.01) as there:
+        there.emsps["AAA"].set_weather(server_error(), on=Part.LIST)
+        await until(lambda: not there.peers["AAA"].is_asked)
+        await until(there.peers["AAA"].lets_through)
+        there.peers["AAA"].answered(Answer("AAA", Outcome.ALLOWED))
+        probes = len(there.emsps["AAA"].requests)
+        await until(lambda: len(there.emsps["AAA"].requests) >= probes + 6)
+        assert await there.outcomes() == {"AAA": Outcome.ALLOWED}
+
+
+async def test_peer_that_had_no_fair_share_of_time_is_not_blamed() -> None:
+    async with peers("AAA", failures=1, fair_share_s=HANG_S) as there:
+        there.emsps["AAA"].set_weather(Kind.SILENT)
+        assert (await there.ask(within_s=0.05)).given[0].outcome is Outcome.TIMEOUT
+        assert there.peers["AAA"].is_asked
+
+
+async def test_question_without_any_time_left_is_not_put() -> None:
+    async with peers("AAA") as there:
+        assert (await there.ask(within_s=0.001)).given[0].outcome is Outcome.TIMEOUT
+        assert there.emsps["AAA"].requests == []
 
 
 async def test_rejected_credentials_raise_one_alarm_and_one_all_clear(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,20 +2,32 @@
 
 import asyncio
 import base64
+import fcntl
 import json
+import logging
 import os
 import pty
+import re
 import signal
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+import sqlite3
+import subprocess
+import sys
+import threading
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, closing, contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from agent.commands.background_log import BackgroundLog
+from agent.commands.terminal import json_text
+from agent.store.journal import Journal
 from fakes.emsp import FINE, FakeEmsp, Kind
 from fakes.serial_line import SerialLine
 from tests.scenario.world import (
     HANG_S,
+    REMOVAL_S,
     Cards,
     command,
     command_process,
@@ -27,6 +39,8 @@ from tests.scenario.world import (
     until,
     world,
 )
+from tests.store.conftest import mount
+from tests.store.samples import entry
 
 A, B, C, D = "0104A1B2C3", "01FF80C3D4", "0104A1B2C5", "0104A1B2C6"
 CARDS: Cards = {
@@ -298,6 +312,252 @@ async def test_authorizations_of_one_evse_are_told_in_words(tmp_path: Path) -> N
         finished = await command(*words)
         assert f"DE*EXA*E1 {A} ACCEPTED whitelisted (whitelist, " in finished.out
         assert B not in finished.out
+
+
+async def test_records_on_a_disk_that_turned_read_only_are_read_and_left_as_they_are(tmp_path: Path) -> None:
+    async with site(tmp_path) as (here, _):
+        await fill_whitelist(here.config)
+        await record(here.state, uid="0104A1B2FF")
+        for name in ("-wal", "-shm"):
+            here.state.with_name(f"state.db{name}").unlink(missing_ok=True)
+        with read_only(here.state.parent):
+            code, out, err = await here.command("authorizations")
+        assert (code, err) == (0, "")
+        assert " 0104A1B2FF " in out
+        assert not here.state.with_name("state.db-shm").exists()
+
+
+async def test_records_of_another_version_are_left_to_the_agent(tmp_path: Path) -> None:
+    async with site(tmp_path) as (here, _):
+        await fill_whitelist(here.config)
+        with closing(sqlite3.connect(here.state)) as connection:
+            connection.execute("PRAGMA user_version = 99")
+        code, out, err = await here.command("authorizations")
+        assert (code, out) == (1, "")
+        assert "has schema version 99" in err
+
+
+async def test_looking_at_the_records_leaves_their_mode_alone(tmp_path: Path) -> None:
+    async with site(tmp_path) as (here, _):
+        await fill_whitelist(here.config)
+        here.state.chmod(0o640)
+        assert (await here.command("authorizations"))[0] == 0
+        assert here.state.stat().st_mode & 0o777 == 0o640
+
+
+@pytest.mark.parametrize("form", [(), ("--json",)], ids=["words", "json"])
+async def test_what_a_peer_wrote_moves_nothing_on_the_terminal(tmp_path: Path, form: tuple[str, ...]) -> None:
+    evil = "R\x1b]0;owned\x07\x1b[2J\n#9 FAKE\x9b31m\u202e\x7f"
+    async with site(tmp_path) as (here, _):
+        await fill_whitelist(here.config)
+        await record(here.state, authorization_reference=evil, detail=evil, uid=evil, contract_id=evil, text=evil)
+        code, out, _ = await here.command("authorizations", *form)
+        assert code == 0
+        assert "\\u001b]0;owned\\u0007" in out
+        assert [c for c in out if not c.isprintable() and c != "\n"] == []
+        assert not any(line.startswith("#9") for line in out.splitlines())
+
+
+def test_json_for_a_terminal_is_the_same_json() -> None:
+    value = {"text": "ü €\x1b\x9b\u202e\x7f\U000e0041\n", "list": [1, None]}
+    for indent in (None, 2):
+        assert json.loads(json_text(value, indent=indent)) == value
+        assert "\x9b" not in json_text(value, indent=indent)
+
+
+async def record(state: Path, **fields: Any) -> None:
+    """Put an authorization into `state.db` as the agent would."""
+    journal = await Journal.open(state)
+    await journal.record(entry(**fields))
+    await journal.close()
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Let nobody write in the folder, as where a worn-out SD card has turned read-only."""
+    mount("--bind", str(folder), str(folder))
+    try:
+        mount("-o", "remount,ro,bind", str(folder))
+        yield
+    finally:
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+# ---- relays
+
+
+class Pins:
+    """The pins of `chargepoint-agent` in a process of its own, from outside."""
+
+    def __init__(self) -> None:
+        self._levels: dict[int, bool] = {}
+        self._reading, self._writing = os.pipe()
+        os.set_blocking(self._reading, False)
+
+    @asynccontextmanager
+    async def process(
+        self, *words: str | Path, output: int, errors: int, before: str = "pass"
+    ) -> AsyncIterator[asyncio.subprocess.Process]:
+        """Run a command; `before` is done to `pins` first. What still runs at the end is killed."""
+        program = (
+            "import sys; from fakes.pins import mock_pins, write_levels;"
+            f"pins = mock_pins(write_levels({self._writing})); {before};"
+            "from agent.cli import main; main(sys.argv[1:])"
+        )
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", program, *map(str, words)),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=errors,
+            pass_fds=[self._writing],
+        )
+        try:
+            yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+            os.close(self._reading)
+            os.close(self._writing)
+
+    def level(self, pin: int) -> bool | None:
+        """The level now; None for a pin that has not moved."""
+        with suppress(BlockingIOError):
+            for line in os.read(self._reading, 65_536).decode().splitlines():
+                number, level = map(int, line.split())
+                self._levels[number] = bool(level)
+        return self._levels.get(pin)
+
+
+LEFT_CLOSED = "[pins.pin(n).output_with_state(1) for n in (17, 18)]"
+
+
+async def open_relays(config: Path, before: str = LEFT_CLOSED) -> tuple[int | None, str, str, list[bool | None]]:
+    """Run `relays open`: exit code, what it printed, its complaints, and the levels of both pins afterwards."""
+    pins, pipe = Pins(), asyncio.subprocess.PIPE
+    words = ("relays", "open", "--config", config)
+    async with pins.process(*words, output=pipe, errors=pipe, before=before) as process:
+        async with asyncio.timeout(HANG_S):
+            out, err = await process.communicate()
+        return process.returncode, out.decode(), err.decode(), [pins.level(17), pins.level(18)]
+
+
+async def test_relays_left_closed_are_opened(tmp_path: Path) -> None:
+    here = Site(tmp_path, [])
+    await fill_whitelist(here.config)
+    assert await open_relays(here.config) == (0, "2 relay(s) open\n", "", [False, False])
+
+
+async def test_relays_are_opened_though_the_rest_of_the_configuration_is_wrong(tmp_path: Path) -> None:
+    here = Site(tmp_path, [])
+    here.configure(policy="deadlin_s = 3.0")
+    code, out, err, levels = await open_relays(here.config)
+    assert (code, out, levels) == (0, "2 relay(s) open\n", [False, False])
+    assert "policy.deadlin_s: unknown key" in err
+
+
+async def test_relays_are_opened_on_a_disk_that_turned_read_only(tmp_path: Path) -> None:
+    here = Site(tmp_path, [])
+    await fill_whitelist(here.config)
+    with read_only(here.state.parent):
+        assert await open_relays(here.config) == (0, "2 relay(s) open\n", "", [False, False])
+
+
+async def test_relay_on_a_faulty_pin_is_named_and_the_other_one_is_opened(tmp_path: Path) -> None:
+    here = Site(tmp_path, [])
+    before = f"{LEFT_CLOSED}; import gpiozero; held = gpiozero.OutputDevice(17, initial_value=True)"
+    code, out, err, levels = await open_relays(here.config, before)
+    assert (code, out, levels[1]) == (1, "", False)
+    assert "relay on GPIO17 can't be used" in err
+    assert "GPIO18" not in err
+
+
+@pytest.mark.parametrize("broken", ["disk", "token"])
+async def test_agent_that_can_not_start_opens_its_relays_first(tmp_path: Path, broken: str) -> None:
+    async with site(tmp_path) as (here, emsp):
+        if broken == "disk":
+            here.state.parent.write_text("a file where the folder should be")
+        text = here.config.read_text()
+        missing = text.replace(f'token = "{emsp.credentials_token}"', 'token_file = "gone"')
+        here.config.write_text(missing if broken == "token" else text)
+        pins, pipe = Pins(), asyncio.subprocess.PIPE
+        words = ("run", "--config", here.config)
+        async with pins.process(*words, output=pipe, errors=pipe, before=LEFT_CLOSED) as process:
+            async with asyncio.timeout(HANG_S):
+                await process.communicate()
+            assert process.returncode == {"disk": 1, "token": 2}[broken]
+            assert (pins.level(17), pins.level(18)) == (False, False)
+
+
+# ---- output that nobody reads
+
+
+TAPS_UNREAD = 60
+"""Each writes some 250 bytes to either of two pipes of 4096, which are full after a third of them."""
+
+
+def small_pipe() -> tuple[int, int]:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    return reading, writing
+
+
+async def test_output_that_nobody_reads_holds_up_neither_a_tap_nor_the_end(tmp_path: Path) -> None:
+    refused = {uid: {"whitelist": "ALWAYS", "valid": False} for uid in (C, D)}
+    async with site(tmp_path, {A: {"whitelist": "ALWAYS"}, **refused}) as (here, _):
+        await fill_whitelist(here.config)
+        pins, output, errors = Pins(), small_pipe(), small_pipe()
+        for line in here.lines:
+            line.plug()
+        async with pins.process("run", "--config", here.config, output=output[1], errors=errors[1]) as process:
+            for line in here.lines:
+                await line.wait_opened()
+            here.lines[0].present(A)
+            await until(lambda: pins.level(17) is True)
+            for number in range(TAPS_UNREAD):
+                here.lines[1].present((C, D)[number % 2])
+                await until(lambda: len(select(here.state, "SELECT id FROM authorization")) > number + 1)  # noqa: B023  awaited here
+            here.lines[0].present(A)
+            await until(lambda: pins.level(17) is False)
+            await asyncio.sleep(5 * REMOVAL_S)  # from here on the reader takes the same card for a new tap
+            here.lines[0].present(A)
+            await until(lambda: pins.level(17) is True)
+            process.send_signal(signal.SIGTERM)
+            async with asyncio.timeout(HANG_S):
+                assert await process.wait() == 0
+            assert pins.level(17) is False
+        for descriptor in (*output, *errors):
+            os.close(descriptor)
+        for line in here.lines:
+            line.unplug()
+
+
+def test_lines_that_nobody_reads_are_counted_and_told_when_somebody_does() -> None:
+    reading, writing = small_pipe()
+    handler = BackgroundLog(writing, capacity=10)
+    for number in range(5000):
+        handler.handle(logging.makeLogRecord({"msg": f"line {number}"}))
+    said, lines, dropped = b"", 0, 0
+    while lines + dropped < 5000:
+        said += os.read(reading, 65_536)
+        lines = len(re.findall(rb"line \d+\n", said))
+        dropped = sum(map(int, re.findall(rb"(\d+) lines of the log are missing here", said)))
+    handler.close()
+    os.close(writing)
+    os.close(reading)
+    assert (lines + dropped, dropped > 0) == (5000, True)
+    assert said.startswith(b"line 0\nline 1\n")
+
+
+def test_log_whose_reader_is_gone_is_dropped() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    handler = BackgroundLog(writing)
+    for _ in range(10):
+        handler.handle(logging.makeLogRecord({"msg": "line"}))
+    handler.close()
+    os.close(writing)
+    assert not any(thread.name == "log" for thread in threading.enumerate())
 
 
 # ---- run

@@ -26,6 +26,7 @@ SILENT = {
     "drip": drip(1.0),
 }
 NO_ANSWER = {
+    "404-bare": (Weather(Kind.NOT_FOUND_BARE), "server-error"),
     "endless-chunked": (Weather(Kind.ENDLESS_CHUNKED), "oversized-answer"),
     "endless-length": (Weather(Kind.ENDLESS_LENGTH), "oversized-answer"),
     "gzip-bomb": (gzip_bomb(), "malformed-answer"),
@@ -48,7 +49,6 @@ NO_ANSWER = {
 }
 UNKNOWN = {
     "404": Weather(Kind.NOT_FOUND),
-    "404-bare": Weather(Kind.NOT_FOUND_BARE),
     "200-2004": Weather(Kind.UNKNOWN_200),
 }
 HARMLESS = {

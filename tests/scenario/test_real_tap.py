@@ -4,6 +4,7 @@ import asyncio
 import io
 from pathlib import Path
 
+from agent.model import Reason
 from fakes.emsp import Kind, Part, held
 from tests.scenario.world import EVSES, PINS, only, until, world
 
@@ -198,6 +199,7 @@ async def test_part_that_crashes_opens_its_relay_and_works_again(tmp_path: Path)
         here.lines[0].present(A)
         await until(lambda: len(here.switched) == 2)
         assert [change.level for change in here.switched] == [True, False]
-        await until(lambda: only(here.records())["ended_because"] == "shutdown")
+        await until(lambda: [record["ended_because"] for record in here.records()] == ["agent-fault", None])
+        assert (await here.settled()).entry.reason is Reason.AGENT_FAULT
         await here.tap(B)
         assert here.is_closed()

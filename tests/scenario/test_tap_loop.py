@@ -2,7 +2,19 @@
 
 import asyncio
 
-from agent.model import EndReason, LateRefusal, Outcome, Policy, Reason, Source, Verdict, WhitelistType
+from agent.model import (
+    Answer,
+    EndReason,
+    LateRefusal,
+    Outcome,
+    Policy,
+    Reason,
+    Source,
+    Target,
+    UnknownTokens,
+    Verdict,
+    WhitelistType,
+)
 from tests.scenario.stage import Stage, in_virtual_time, token
 
 ALWAYS = {"A1": (token("A1", WhitelistType.ALWAYS, group_id="G"),)}
@@ -159,7 +171,7 @@ def test_late_refusal_keeps_the_charge_by_default() -> None:
 
 def test_late_refusal_stops_the_charge_where_the_policy_says_so() -> None:
     async def story() -> None:
-        stage = Stage(policy=Policy(late_refusal=LateRefusal.STOP))
+        stage = Stage(policy=Policy(late_refusal=LateRefusal.STOP, stop_after_s=0.0))
         stage.whitelist.rows = OFFLINE
         stage.backend.late_after_s, stage.backend.late_outcome = 2.0, Outcome.BLOCKED
         await stage.tap("A1")
@@ -173,7 +185,7 @@ def test_late_refusal_stops_the_charge_where_the_policy_says_so() -> None:
 
 def test_late_refusal_does_not_stop_the_next_drivers_charge() -> None:
     async def story() -> None:
-        stage = Stage(policy=Policy(late_refusal=LateRefusal.STOP))
+        stage = Stage(policy=Policy(late_refusal=LateRefusal.STOP, stop_after_s=0.0))
         stage.whitelist.rows = {**OFFLINE, "B1": (token("B1", WhitelistType.ALWAYS),)}
         stage.backend.late_after_s, stage.backend.late_outcome = 10.0, Outcome.BLOCKED
         await stage.tap("A1")
@@ -378,5 +390,140 @@ def test_stop_of_the_agent_while_a_refusal_is_being_recorded_ends_nothing() -> N
         await stage.stop()
         assert stage.journal.committed[1].reason is Reason.BLOCKED
         assert stage.journal.ended == {}
+
+    in_virtual_time(story)
+
+
+def test_same_card_right_after_the_verdict_is_still_the_same_tap() -> None:
+    async def story() -> None:
+        stage = Stage(policy=Policy(stop_after_s=3.0))
+        stage.whitelist.rows = ALWAYS
+        await stage.tap("A1")
+        await asyncio.sleep(2.9)
+        stage.present("A1")
+        await asyncio.sleep(1.0)
+        assert stage.relay.contact_closed
+        assert len(stage.journal.committed) == 1
+        await stage.tap("A1")
+        assert stage.journal.ended == {1: EndReason.SAME_CARD}
+        await stage.stop()
+
+    in_virtual_time(story)
+
+
+def test_card_that_ends_the_charge_opens_the_relay_ahead_of_every_queue() -> None:
+    async def story() -> None:
+        stage = Stage()
+        stage.whitelist.rows = ALWAYS
+        await stage.tap("A1")
+        stage.journal.stalls_s = 60.0
+        stage.present("C9")
+        await asyncio.sleep(0.1)
+        stage.present("A1")
+        assert not stage.relay.contact_closed
+        stage.journal.stalls_s = 0.0
+        await asyncio.sleep(100.0)
+        assert stage.journal.ended == {1: EndReason.SAME_CARD}
+        await stage.stop()
+
+    in_virtual_time(story)
+
+
+def test_relay_that_does_not_open_is_told_again_until_it_does() -> None:
+    async def story() -> None:
+        stage = Stage()
+        stage.whitelist.rows = ALWAYS
+        await stage.tap("A1")
+        stage.relay.jammed = True
+        await stage.tap("A1")
+        settled = await stage.tap("C9")
+        assert settled.entry.reason is Reason.RELAY_FAULT
+        await asyncio.sleep(10.0)
+        assert "Out of order" in stage.display.shown[-1]
+        stage.relay.jammed = False
+        await asyncio.sleep(1.0)
+        assert not stage.relay.contact_closed
+        assert (await stage.tap("A1")).entry.verdict is Verdict.ACCEPTED
+        await stage.stop()
+
+    in_virtual_time(story)
+
+
+def test_what_nobody_foresaw_refuses_the_driver_with_text_and_record() -> None:
+    async def story() -> None:
+        stage = Stage()
+        stage.backend.breaks = True
+        settled = await stage.tap("F1")
+        assert (settled.entry.verdict, settled.entry.reason) == (Verdict.REFUSED, Reason.AGENT_FAULT)
+        assert stage.journal.committed[1].reason is Reason.AGENT_FAULT
+        stage.backend.breaks = False
+        assert (await stage.tap("F1")).entry.verdict is Verdict.ACCEPTED
+        await stage.stop()
+
+    in_virtual_time(story)
+
+
+def test_unreadable_whitelist_accepts_nobody_on_silence() -> None:
+    async def story() -> None:
+        stage = Stage(policy=Policy(unknown_offline=Verdict.ACCEPTED, unknown_tokens=UnknownTokens.REFUSE))
+        stage.whitelist.broken = True
+        stage.backend.late_after_s = 100.0
+        settled = await stage.tap("A1")
+        assert (settled.entry.verdict, settled.entry.source) == (Verdict.REFUSED, Source.FALLBACK)
+        assert "could not be read" in settled.entry.detail
+        await stage.stop()
+
+    in_virtual_time(story)
+
+
+def test_late_answer_of_another_owner_behind_the_same_hub_means_nothing() -> None:
+    async def story() -> None:
+        stage = Stage(policy=Policy(late_refusal=LateRefusal.STOP))
+        stage.whitelist.rows = OFFLINE
+        stage.backend.late_after_s = 1.0
+        other = Target("acme", "NL", "TNM")
+        stage.backend.late = [
+            Answer("acme", Outcome.ALLOWED, authorization_reference="REF-OTHER", target=other),
+            Answer("acme", Outcome.BLOCKED, target=other),
+        ]
+        await stage.tap("A1")
+        await asyncio.sleep(10.0)
+        assert [late.joined for late in stage.journal.late] == [False, False]
+        assert stage.relay.contact_closed
+        await stage.stop()
+
+    in_virtual_time(story)
+
+
+def test_unknown_card_accepted_on_silence_takes_the_first_late_allowed_and_no_later_refusal() -> None:
+    async def story() -> None:
+        policy = Policy(unknown_offline=Verdict.ACCEPTED, late_refusal=LateRefusal.STOP)
+        stage = Stage(policy=policy)
+        stage.backend.late_after_s = 1.0
+        stage.backend.late = [
+            Answer("alpha", Outcome.BLOCKED),
+            Answer("beta", Outcome.ALLOWED, authorization_reference="PAY-ME"),
+            Answer("gamma", Outcome.BLOCKED),
+        ]
+        await stage.tap("F1")
+        await asyncio.sleep(20.0)
+        assert [late.joined for late in stage.journal.late] == [False, True, False]
+        assert stage.relay.contact_closed
+        await stage.stop()
+
+    in_virtual_time(story)
+
+
+def test_unknown_card_accepted_on_silence_stops_when_all_who_answer_refuse() -> None:
+    async def story() -> None:
+        policy = Policy(unknown_offline=Verdict.ACCEPTED, late_refusal=LateRefusal.STOP)
+        stage = Stage(policy=policy)
+        stage.backend.late_after_s = 1.0
+        stage.backend.late = [Answer("alpha", Outcome.BLOCKED), Answer("beta", Outcome.UNKNOWN)]
+        await stage.tap("F1")
+        await asyncio.sleep(20.0)
+        assert not stage.relay.contact_closed
+        assert stage.journal.ended == {1: EndReason.LATE_REFUSAL}
+        await stage.stop()
 
     in_virtual_time(story)

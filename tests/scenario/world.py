@@ -204,6 +204,7 @@ def configuration(
         directory = "{folder / "state"}"
         [policy]
         {policy}
+        stop_after_s = 0.0
         {more}
         {peers}
         {evses}
