@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import Protocol
 
 from agent.errors import AgentError, BusyError
-from agent.runtime.token_sync import SyncReport
+from agent.runtime.token_sync import SyncPausedError, SyncReport
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ class _Turn:
 
 
 class SyncSchedule:
-    """Syncs every peer at start and then now and again, never two at once.
+    """Syncs every peer at start and then now and again, never two at once. None can keep the others from their turns.
 
     OCPI 2.2.1 transport_and_format, Pull and Push: hours, not minutes, and randomised, so that a fleet that came
     back from a power cut together does not call together for ever.
@@ -76,18 +76,27 @@ class SyncSchedule:
         except BusyError as busy:
             log.info("peer %s: tokens are not synced now: %s", turn.sync.peer, busy)
             return self._retry_first_s
+        except SyncPausedError as paused:
+            turn.failures = 0
+            log.info("the next peer has its turn: %s", paused)
+            return self._retry_first_s
         except AgentError as error:
-            turn.failures += 1
-            wait_s = self._backoff_s(turn.failures)
+            wait_s = self._after_failure_s(turn)
             log.warning("tokens are not synced, next try in %.0f s: %s", wait_s, error)
+            return wait_s
+        except Exception:
+            # Broad, for it supervises: a peer that finds a fault of ours must not stop the others.
+            wait_s = self._after_failure_s(turn)
+            log.exception("peer %s: tokens are not synced, next try in %.0f s: a fault", turn.sync.peer, wait_s)
             return wait_s
         turn.failures = 0
         log.info(
-            "peer %s: %s sync of tokens complete: %d taken in, %d skipped, %d withdrawn, on %d pages",
-            *(report.peer, report.kind, report.tokens, report.skipped, report.withdrawn, report.pages),
+            "peer %s: %s sync of tokens complete: %d taken in, %d skipped, %d withdrawn, %d missed once, on %d pages",
+            *(report.peer, report.kind, report.tokens, report.skipped, report.withdrawn, report.missed, report.pages),
         )
         return self._every_s * (0.8 + 0.4 * self._spread())
 
-    def _backoff_s(self, failures: int) -> float:
-        longest = min(self._retry_first_s * 2.0 ** min(failures - 1, 30), self._every_s)
+    def _after_failure_s(self, turn: _Turn) -> float:
+        turn.failures += 1
+        longest = min(self._retry_first_s * 2.0 ** min(turn.failures - 1, 30), self._every_s)
         return longest * (0.5 + 0.5 * self._spread())

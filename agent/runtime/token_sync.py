@@ -7,6 +7,7 @@ and when to sync `sync_schedule`'s.
 import asyncio
 import fcntl
 import logging
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -20,7 +21,7 @@ from agent.errors import BusyError, PeerError, StoreError
 from agent.model import Outcome
 from agent.ocpi.client import Failure, Page
 from agent.ocpi.tokens import Token, to_model
-from agent.store.whitelist import LastSync, SyncKind, SyncProgress
+from agent.store.whitelist import LastSync, Swept, SyncKind, SyncProgress
 
 log = logging.getLogger(__name__)
 
@@ -42,8 +43,20 @@ _EMPTY_AT_MOST = 100
 _WARNINGS = 20
 """Skipped objects that are named in the log, a run: a broken peer has a million, and the log a disk to fill."""
 
+_MOST_RESUMES = 3
+"""So many attempts in a row to go on from one place, each without a page, and the place is taken for lost."""
+
+_LEAST_FREE = 200 << 20
+"""Bytes of the disk that tokens must leave free. At 8 KB a tap that is 25,000 taps, months of a charge point: the
+records come first, for without one nobody may charge, and without a new token only its driver may not. Of a small
+disk it is a tenth."""
+
 _AT_ONCE = 1000
 """Tokens that are converted before the taps get their turn: about a millisecond's worth."""
+
+
+class SyncPausedError(PeerError):
+    """A run's time is up. What it brought is stored, and the next run goes on from there."""
 
 
 class TokenList(Protocol):
@@ -75,6 +88,10 @@ class SyncStore(Protocol):
         """Begin a sync, in place of an unfinished one."""
         ...
 
+    async def resume(self, progress: SyncProgress) -> SyncProgress:
+        """Note that an unfinished sync is taken up again."""
+        ...
+
     async def store_page(
         self,
         progress: SyncProgress,
@@ -83,12 +100,14 @@ class SyncStore(Protocol):
         unreadable: Sequence[tuple[str, str, str, str]] = (),
         skipped: int = 0,
         next_url: str,
+        promised: int = 0,
+        doubt: str = "",
     ) -> SyncProgress:
         """Take a page's tokens in, and note where the list goes on; `unreadable` tokens are known to be still there."""
         ...
 
-    async def complete(self, progress: SyncProgress, *, completed_at: datetime) -> int:
-        """End a sync; a full one withdraws what it did not bring. Returns how many those are."""
+    async def complete(self, progress: SyncProgress, *, completed_at: datetime) -> Swept:
+        """End a sync; a full one without a doubt withdraws what neither it nor the one before brought."""
         ...
 
     async def abandon(self, peer: str) -> None:
@@ -107,6 +126,10 @@ class SyncReport:
     skipped: int
     withdrawn: int
     resumed: bool
+    missed: int = 0
+    """Tokens that this full sync was the first not to bring. They are kept; the next run is a full one, and decides."""
+    doubt: str = ""
+    """Why this may not have been the whole list: nothing is withdrawn then. Empty without a doubt."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +141,10 @@ class SyncSettings:
     """How far a delta sync reaches back behind the one before: for changes that were being written at that moment."""
     page_size: int = 1000
     most_pages: int = 100_000
+    most_tokens: int = 5_000_000
+    """Objects in a sync: five times the largest list known, and about 2 GB."""
+    run_limit_s: float = 1800.0
+    """Then the next peer gets its turn. A run may take longer by one page and one wait."""
     page_limit_s: float = 300.0
     """A full page over a bad mobile connection takes a minute; a peer that sends byte by byte takes for ever."""
     most_waits: int = 5
@@ -139,11 +166,15 @@ class TokenSync:
         settings: SyncSettings = SyncSettings(),
         owners: frozenset[tuple[str, str]] | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        clock: Callable[[], float] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        free_bytes: Callable[[Path], int] | None = None,
     ) -> None:
         """`owners`: the only `(country_code, party_id)` whose tokens are taken; None takes everybody's, as from a hub.
 
-        `lock_file` is the same for all that sync into one whitelist, in whatever process.
+        `lock_file` is the same for all that sync into one whitelist, in whatever process, and beside it: the room
+        that `free_bytes` finds in its folder is the whitelist's. `clock` counts seconds, the running loop's unless
+        given.
         """
         self.peer = peer
         self._tokens = tokens
@@ -152,16 +183,21 @@ class TokenSync:
         self._settings = settings
         self._owners = owners and frozenset((country.upper(), party.upper()) for country, party in owners)
         self._now = now
+        self._clock = clock
         self._sleep = sleep
+        self._free_bytes = free_bytes or _free_bytes
 
     async def run_once(self, kind: SyncKind | None = None, on_progress: OnProgress | None = None) -> SyncReport:
         """Bring the whitelist up to date with the peer, going on where an interrupted sync ended.
 
         Without `kind`: full when there was none for `full_every`, else delta. Raises PeerError when the list can't
-        be had to its end, BusyError when another sync is running, StoreError. Cancelling keeps the pages stored.
+        be had to its end or the disk is too full, SyncPausedError when the run's time is up, BusyError when another
+        sync is running, StoreError. Cancelling keeps the pages stored.
         """
+        clock = self._clock or asyncio.get_running_loop().time
         with _alone(self._lock_file):
-            run = _Run(str(uuid4()), on_progress or _nobody)
+            self._check_room()
+            run = _Run(str(uuid4()), on_progress or _nobody, clock, clock() + self._settings.run_limit_s)
             wanted, date_from = await self._wanted(kind)
             progress, page = await self._resume(run, wanted, any_full=kind is None)
             resumed = progress is not None
@@ -169,9 +205,17 @@ class TokenSync:
                 progress, page = await self._start(run, wanted, date_from)
             if page is not None:
                 progress = await self._walk(run, progress, page)
-            withdrawn = await self._whitelist.complete(progress, completed_at=self._now())
+            swept = await self._whitelist.complete(progress, completed_at=self._now())
+        if progress.doubt:
+            log.warning(
+                "peer %s: its list of tokens may not be whole: %s. Nothing is withdrawn; the peer's operator has to "
+                "mend its paging",
+                *(self.peer, progress.doubt),
+            )
         return SyncReport(
-            self.peer, progress.kind, progress.pages, progress.tokens, progress.skipped, withdrawn, resumed
+            *(self.peer, progress.kind, progress.pages, progress.tokens, progress.skipped, swept.withdrawn, resumed),
+            missed=swept.missed,
+            doubt=progress.doubt,
         )
 
     async def _wanted(self, kind: SyncKind | None) -> tuple[SyncKind, datetime | None]:
@@ -181,7 +225,7 @@ class TokenSync:
             return SyncKind.FULL, None
         age = self._now() - last.last_full_at
         # A clock that was set back makes it negative: nobody knows how old the list is then.
-        if kind is None and not timedelta() <= age < self._settings.full_every:
+        if kind is None and (last.missed or not timedelta() <= age < self._settings.full_every):
             return SyncKind.FULL, None
         return SyncKind.DELTA, last.reference - self._settings.overlap
 
@@ -197,7 +241,13 @@ class TokenSync:
             return None, None
         if not progress.next_url:
             return progress, None
-        page = await self._page(progress.next_url, run.correlation_id)
+        if progress.resumes >= _MOST_RESUMES:
+            log.info(
+                "peer %s: the interrupted sync can't go on after %d attempts, it starts over", self.peer, _MOST_RESUMES
+            )
+            return None, None
+        progress = await self._whitelist.resume(progress)
+        page = await self._page(run, progress.next_url)
         if isinstance(page, Failure) and page.outcome in _LOST:
             log.info("peer %s: the interrupted sync can't go on (%s), it starts over", self.peer, page.detail)
             await self._whitelist.abandon(self.peer)
@@ -209,7 +259,7 @@ class TokenSync:
         if isinstance(url, Failure):
             raise self._error(url)
         started_at = self._now()
-        page = self._expect(await self._page(url, run.correlation_id))
+        page = self._expect(await self._page(run, url))
         # The peer's own clock where it shows it: that is the one which `last_updated` comes from.
         reference = page.date or started_at
         progress = await self._whitelist.start(self.peer, kind, url, reference=reference, started_at=started_at)
@@ -227,20 +277,21 @@ class TokenSync:
                 await self._whitelist.abandon(self.peer)
                 raise
             if following is None:
-                return await self._store(run, progress, page, "")
-            async with self._ahead(following, run.correlation_id) as ahead:
+                return await self._store(run, progress, page, "", self._doubt(progress, page))
+            if run.left_s <= 0:
+                await self._store(run, progress, page, following)
+                raise self._paused()
+            async with self._ahead(run, following) as ahead:
                 progress = await self._store(run, progress, page, following)
                 page = self._expect(await ahead)
 
     def _following(self, run: "_Run", progress: SyncProgress, page: Page) -> str | None:
         """The next page's address, None at the end. Raises PeerError for a list that has none or is not whole."""
-        objects = progress.tokens + progress.skipped + page.objects
+        objects = _objects(progress, page)
         missing = page.total is not None and objects < page.total
         following = page.next_url
         if following is None:
-            full = page.objects >= min(page.limit or self._settings.page_size, self._settings.page_size)
-            # Only of the first page: a peer that has linked once knows how to, and means the end.
-            if missing and full and not progress.pages:
+            if missing and self._is_full_first(progress, page):
                 raise self._broken(f"it breaks off after {objects} of {page.total} tokens, without a Link to go on")
             return None
         run.empty_in_a_row = 0 if page.objects else run.empty_in_a_row + 1
@@ -252,10 +303,29 @@ class TokenSync:
             raise self._broken(f"the Link on page {progress.pages + 1} leads back to a page that was read already")
         if progress.pages + 1 >= self._settings.most_pages:
             raise self._broken(f"it has more than {self._settings.most_pages} pages")
+        if objects >= self._settings.most_tokens:
+            raise self._broken(f"it has more than {self._settings.most_tokens} tokens")
         run.seen.add(hash(following))
         return following
 
-    async def _store(self, run: "_Run", progress: SyncProgress, page: Page, following: str) -> SyncProgress:
+    def _doubt(self, progress: SyncProgress, page: Page) -> str:
+        """Why the list may go on behind its last page, or have shifted under the pages; empty if all is well."""
+        objects, promised = _objects(progress, page), max(progress.promised, page.total or 0)
+        if objects < promised:
+            return f"it ended after {objects} tokens, and X-Total-Count was {promised}"
+        if page.total is None and self._is_full_first(progress, page):
+            return f"its only page is full with {objects} tokens, and has neither a Link nor X-Total-Count"
+        return ""
+
+    def _is_full_first(self, progress: SyncProgress, page: Page) -> bool:
+        # Only of the first page: a peer that has linked once knows how to, and means the end.
+        asked = self._settings.page_size
+        return not progress.pages and page.objects >= min(page.limit or asked, asked)
+
+    async def _store(
+        self, run: "_Run", progress: SyncProgress, page: Page, following: str, doubt: str = ""
+    ) -> SyncProgress:
+        self._check_room()
         for bad in page.unreadable:
             self._skip(run, progress, f"object {bad.index}", bad.reason)
         wanted = [token for token in page.tokens if self._is_wanted(token)]
@@ -272,7 +342,10 @@ class TokenSync:
             unreadable=[bad.key for bad in page.unreadable if bad.key.uid],
             skipped=page.objects - len(tokens),
             next_url=following,
+            promised=page.total or 0,
+            doubt=doubt,
         )
+        run.pages += 1
         run.on_progress(progress, page.total)
         return progress
 
@@ -287,24 +360,28 @@ class TokenSync:
             log.warning("peer %s: more objects are skipped, which are only counted from here on", self.peer)
 
     @asynccontextmanager
-    async def _ahead(self, url: str, correlation_id: str) -> AsyncIterator[asyncio.Task[Page | Failure]]:
-        task = asyncio.get_running_loop().create_task(self._page(url, correlation_id))
+    async def _ahead(self, run: "_Run", url: str) -> AsyncIterator[asyncio.Task[Page | Failure]]:
+        task = asyncio.get_running_loop().create_task(self._page(run, url))
         try:
             yield task
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    async def _page(self, url: str, correlation_id: str) -> Page | Failure:
+    async def _page(self, run: "_Run", url: str) -> Page | Failure:
         """One page, after as many waits as the peer asks for within bounds."""
         for _ in range(self._settings.most_waits):
-            reply = await self._fetch(url, correlation_id)
+            reply = await self._fetch(url, run.correlation_id)
             wait_s = reply.retry_after_s if isinstance(reply, Failure) else None
             if wait_s is None or wait_s > self._settings.most_wait_s:
                 return reply
+            if wait_s > run.left_s:
+                if run.pages:
+                    raise self._paused()
+                return reply
             log.info("peer %s asks to wait %g s", self.peer, wait_s)
             await self._sleep(wait_s)
-        return await self._fetch(url, correlation_id)
+        return await self._fetch(url, run.correlation_id)
 
     async def _fetch(self, url: str, correlation_id: str) -> Page | Failure:
         limit_s = self._settings.page_limit_s
@@ -323,6 +400,25 @@ class TokenSync:
         wait = f" (it asks to wait {failure.retry_after_s:g} s)" if failure.retry_after_s is not None else ""
         return PeerError(f"peer {self.peer}: the list of tokens can't be pulled: {failure.detail}{wait}")
 
+    def _paused(self) -> SyncPausedError:
+        limit_s = self._settings.run_limit_s
+        return SyncPausedError(
+            f"peer {self.peer}: the list of tokens is not read to its end within {limit_s:g} s. What was read is "
+            "stored, and it goes on at its next turn"
+        )
+
+    def _check_room(self) -> None:
+        folder = self._lock_file.parent
+        try:
+            free, kept = self._free_bytes(folder), min(_LEAST_FREE, _size(folder) // 10)
+        except OSError as error:
+            raise StoreError(f"{folder}: can't tell how much room there is: {error.strerror}") from error
+        if free < kept:
+            raise PeerError(
+                f"peer {self.peer}: no more tokens are taken in: {folder} has {free >> 20} MiB free, and "
+                f"{kept >> 20} are kept for the records; make room, or look whether the list is really that long"
+            )
+
     def _broken(self, detail: str) -> PeerError:
         return PeerError(
             f"peer {self.peer}: the list of tokens can't be read to its end: {detail}. What was read is stored, "
@@ -336,10 +432,34 @@ class _Run:
 
     correlation_id: str
     on_progress: OnProgress
+    clock: Callable[[], float]
+    until: float
     seen: set[int] = field(default_factory=set)
     """Hashes of the addresses: a list of a million tokens has many."""
     empty_in_a_row: int = 0
     warned: int = 0
+    pages: int = 0
+    """That this run has stored."""
+
+    @property
+    def left_s(self) -> float:
+        return self.until - self.clock()
+
+
+def _objects(progress: SyncProgress, page: Page) -> int:
+    """How many there have been with `page`."""
+    return progress.tokens + progress.skipped + page.objects
+
+
+def _free_bytes(folder: Path) -> int:
+    # For the agent, which is not root: f_bfree counts what is kept for that one, too.
+    found = os.statvfs(folder)
+    return found.f_bavail * found.f_frsize
+
+
+def _size(folder: Path) -> int:
+    found = os.statvfs(folder)
+    return found.f_blocks * found.f_frsize
 
 
 def _nobody(_progress: SyncProgress, _total: int | None) -> None:

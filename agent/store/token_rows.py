@@ -20,33 +20,43 @@ _KEY = ("uid_key", "type", "country_key", "party_key")
 _CONTENT = (
     *("uid", "country_code", "party_id", "contract_id", "issuer", "valid", "whitelist", "last_updated"),
     *("visual_number", "group_id", "language", "default_profile_type", "supplier_name", "supplier_contract_id"),
-    *("peer_id", "generation"),
+    *("counts_as", "peer_id", "generation"),
 )
 _LAST_UPDATED = len(_KEY) + _CONTENT.index("last_updated")
+_COUNTS_AS = len(_KEY) + _CONTENT.index("counts_as")
+_COUNTS = "coalesce(counts_as, last_updated)"
 _COLUMNS = ", ".join((*_KEY, *_CONTENT))
 _IS_KEY = " AND ".join(f"{name} = ?" for name in _KEY)
+FUTURE_US = 86_400_000_000
+"""A `last_updated` further ahead than a day is no clock that is a little fast, but a mistake or a claim to be newer
+than everybody: it counts as the time at which it came in, so that what is updated after that comes through."""
+
+AT_MOST = 16
+"""Tokens of one uid that are looked at: real cards have one owner, and a tap has a deadline to read them in."""
+
 # A pushed token counts as seen by the sync that its peer has running, else that one's end would withdraw it.
 _GENERATION_OF_PEER = "(SELECT generation FROM peer WHERE id = ?)"
 
 # ruff: noqa: S608 - every text below is made of the column names above
 CREATE = (
-    f"INSERT INTO token ({_COLUMNS}) VALUES ({', '.join('?' * len((*_KEY, *_CONTENT[:-1])))}, {_GENERATION_OF_PEER})"
+    f"INSERT INTO token (pushed, {_COLUMNS})"
+    f" VALUES (1, {', '.join('?' * len((*_KEY, *_CONTENT[:-1])))}, {_GENERATION_OF_PEER})"
     " ON CONFLICT DO NOTHING RETURNING 1"
 )
 """Takes `created_row`; returns a row when the token was not there."""
 
 UPDATE = (
     f"UPDATE token SET {', '.join(f'{name} = ?' for name in _CONTENT[:-1])}, generation = {_GENERATION_OF_PEER},"
-    f" withdrawn = 0 WHERE {_IS_KEY} AND last_updated <= ? RETURNING 1"
+    f" pushed = 1, withdrawn = 0 WHERE {_IS_KEY} AND {_COUNTS} <= iif(peer_id = ?, ?, ?) RETURNING 1"
 )
 """Takes `updated_row`; returns a row unless a newer token is there."""
 
-SEEN = f"UPDATE token SET generation = ?, withdrawn = 0 WHERE {_IS_KEY}"
-"""Takes `seen_rows`."""
+SEEN = f"UPDATE token SET generation = ?, pushed = 0, withdrawn = 0 WHERE {_IS_KEY} AND peer_id = ? AND generation < ?"
+"""Takes `seen_rows`. A token that was pushed before this sync has held out against one list, and is like any other."""
 
 UNREADABLE = (
     "UPDATE token SET generation = ?"
-    " WHERE uid_key = ? AND (? IS NULL OR type = ?) AND country_key = ? AND party_key = ?"
+    " WHERE uid_key = ? AND (? IS NULL OR type = ?) AND country_key = ? AND party_key = ? AND peer_id = ?"
 )
 """Takes `unreadable_rows`; a type that is not known stands for every type."""
 
@@ -57,7 +67,10 @@ _SELECT = (
     " peer.name, last_sync.completed_at, withdrawn"
     " FROM token JOIN peer ON peer.id = token.peer_id LEFT JOIN last_sync ON last_sync.peer_id = token.peer_id"
 )
-FIND = f"{_SELECT} WHERE uid_key = ? AND type = {TYPE_NUMBERS[TokenType.RFID]} ORDER BY country_key, party_key"
+FIND = (
+    f"{_SELECT} WHERE uid_key = ? AND type = {TYPE_NUMBERS[TokenType.RFID]}"
+    f" ORDER BY country_key, party_key LIMIT {AT_MOST}"
+)
 GET = f"{_SELECT} WHERE {_IS_KEY}"
 LIST = (
     f"{_SELECT} WHERE (uid_key, type, country_key, party_key) > (?, ?, ?, ?) AND (? IS NULL OR peer.name = ?)"
@@ -75,10 +88,11 @@ def token_key(token: Token) -> tuple[str, int, str, str]:
     return key(token.uid), TYPE_NUMBERS[token.type], key(token.country_code), key(token.party_id)
 
 
-def token_row(token: Token, peer_id: int, generation: int) -> Row:
+def token_row(token: Token, peer_id: int, generation: int, now_us: int) -> Row:
     """A token as `upsert` takes it."""
     uid, kind, country, party = token_key(token)
     contract = token.energy_contract
+    last_updated = to_us(token.last_updated)
     return (
         uid,
         kind,
@@ -91,13 +105,14 @@ def token_row(token: Token, peer_id: int, generation: int) -> Row:
         token.issuer,
         token.valid,
         _WHITELIST_NUMBERS[token.whitelist],
-        to_us(token.last_updated),
+        last_updated,
         token.visual_number,
         token.group_id,
         token.language,
         token.default_profile_type,
         contract and contract.supplier_name,
         contract and contract.contract_id,
+        now_us if last_updated > now_us + FUTURE_US else None,
         peer_id,
         generation,
     )
@@ -105,7 +120,11 @@ def token_row(token: Token, peer_id: int, generation: int) -> Row:
 
 @cache
 def upsert(count: int) -> str:
-    """Stores `count` tokens, each given by `token_row`, and leaves a newer one as it is.
+    """Stores `count` tokens of a peer's list, each given by `token_row`.
+
+    The list wins over what the same peer's earlier lists brought, whatever `last_updated` says: a wrong one must be
+    correctable. A newer token stays when it was pushed or is twice on this list; one of another peer stays when it
+    is newer, too, and what claims to come from the future is newer than nothing that comes after it.
 
     One statement for many: it runs without Python's interpreter lock, where `executemany` takes the lock back after
     every row, before a waiting event loop can have it.
@@ -113,34 +132,43 @@ def upsert(count: int) -> str:
     row = f"({', '.join('?' * len((*_KEY, *_CONTENT)))})"
     return (
         f"INSERT INTO token ({_COLUMNS}) VALUES {', '.join([row] * count)} ON CONFLICT ({', '.join(_KEY)})"
-        f" DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CONTENT)}, withdrawn = 0"
-        " WHERE excluded.last_updated >= last_updated"
+        f" DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CONTENT)}, pushed = 0, withdrawn = 0"
+        " WHERE withdrawn OR CASE WHEN peer_id = excluded.peer_id"
+        f" THEN generation < excluded.generation AND NOT pushed OR excluded.last_updated >= {_COUNTS}"
+        f" ELSE coalesce(excluded.counts_as, excluded.last_updated) >= {_COUNTS} END"
     )
 
 
-def created_row(token: Token, peer_id: int) -> Row:
+def created_row(token: Token, peer_id: int, now_us: int) -> Row:
     """A token as `CREATE` takes it."""
-    return token_row(token, peer_id, peer_id)
+    return token_row(token, peer_id, peer_id, now_us)
 
 
-def updated_row(token: Token, peer_id: int) -> Row:
+def updated_row(token: Token, peer_id: int, now_us: int) -> Row:
     """A token as `UPDATE` takes it."""
-    row = token_row(token, peer_id, peer_id)
-    return (*row[len(_KEY) :], *row[: len(_KEY)], row[_LAST_UPDATED])
+    row = token_row(token, peer_id, peer_id, now_us)
+    last_updated, counts_as = row[_LAST_UPDATED], row[_COUNTS_AS]
+    return (
+        *row[len(_KEY) :],
+        *row[: len(_KEY)],
+        peer_id,
+        last_updated,
+        last_updated if counts_as is None else counts_as,
+    )
 
 
-def seen_rows(tokens: Sequence[Token], generation: int) -> Iterator[Row]:
+def seen_rows(tokens: Sequence[Token], peer_id: int, generation: int) -> Iterator[Row]:
     """What `SEEN` takes."""
     for token in tokens:
-        yield generation, *token_key(token)
+        yield generation, *token_key(token), peer_id, generation
 
 
-def unreadable_rows(unreadable: Sequence[tuple[str, str, str, str]], generation: int) -> Iterator[Row]:
+def unreadable_rows(unreadable: Sequence[tuple[str, str, str, str]], peer_id: int, generation: int) -> Iterator[Row]:
     """What `UNREADABLE` takes, from country, party, uid and type."""
     numbers = {kind.value: number for kind, number in TYPE_NUMBERS.items()}
     for country_code, party_id, uid, kind in unreadable:
         number = numbers.get(key(kind))
-        yield generation, key(uid), number, number, key(country_code), key(party_id)
+        yield generation, key(uid), number, number, key(country_code), key(party_id), peer_id
 
 
 def listed(row: Row) -> ListedToken:

@@ -6,7 +6,7 @@ Everything here can be synced again: a damaged file is set aside, and an empty o
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -59,15 +59,24 @@ _COUNT = (
 )
 _PEER_ID = "INSERT INTO peer (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET name = name RETURNING id"
 _LAST_SYNC = (
-    "SELECT name, kind, reference, completed_at, last_full_at, tokens, skipped"
+    "SELECT name, kind, reference, completed_at, last_full_at, tokens, skipped, missed"
     " FROM last_sync JOIN peer ON peer.id = peer_id WHERE ? IS NULL OR name = ?"
 )
 _COMPLETE = (
-    "INSERT INTO last_sync (peer_id, kind, reference, completed_at, last_full_at, tokens, skipped)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (peer_id) DO UPDATE SET kind = excluded.kind,"
+    "INSERT INTO last_sync (peer_id, kind, reference, completed_at, last_full_at, tokens, skipped, missed)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (peer_id) DO UPDATE SET kind = excluded.kind,"
     " reference = excluded.reference, completed_at = excluded.completed_at,"
     " last_full_at = coalesce(excluded.last_full_at, last_full_at),"
-    " tokens = excluded.tokens, skipped = excluded.skipped"
+    " tokens = excluded.tokens, skipped = excluded.skipped,"
+    " missed = iif(excluded.last_full_at IS NULL, missed, excluded.missed)"
+)
+_UNSEEN = (
+    "SELECT count(*), coalesce(sum(token.generation < full_generation), 0) FROM token JOIN peer ON peer.id = peer_id"
+    " WHERE peer_id = ? AND token.generation < ? AND NOT withdrawn"
+)
+_WITHDRAW = (
+    "UPDATE token SET withdrawn = 1 WHERE peer_id = ? AND NOT withdrawn"
+    " AND generation < (SELECT full_generation FROM peer WHERE id = ?)"
 )
 
 
@@ -75,7 +84,7 @@ class SyncKind(StrEnum):
     """What a sync asks a peer for."""
 
     FULL = "full"
-    """The whole list: what it does not bring is withdrawn."""
+    """The whole list: what two in a row do not bring is withdrawn."""
     DELTA = "delta"
     """What changed since the last sync: OCPI 2.2.1 mod_tokens, `date_from`."""
 
@@ -104,6 +113,12 @@ class SyncProgress:
     pages: int = 0
     tokens: int = 0
     skipped: int = 0
+    promised: int = 0
+    """The highest total that the peer has named."""
+    doubt: str = ""
+    """Why the end that was reached may not be the end of the list; empty without a doubt."""
+    resumes: int = 0
+    """How often it was taken up again since its last page was stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +133,18 @@ class LastSync:
     """The end of the last full one."""
     tokens: int
     skipped: int
+    missed: int = 0
+    """Tokens that the last full one was the first not to bring: the next full one decides about them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What the end of a sync did to the tokens that it did not bring."""
+
+    withdrawn: int = 0
+    """The full sync before had not brought them either."""
+    missed: int = 0
+    """They are kept for this once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +160,18 @@ class TokenCount:
 class Whitelist:
     """`whitelist.db`: every change is whole or not there, and none keeps a lookup waiting."""
 
-    def __init__(self, path: Path, database: Database) -> None:
+    def __init__(self, path: Path, database: Database, now: Callable[[], datetime]) -> None:
         """Use an open file; see `open`."""
         self._path = path
         self._database = database
+        self._now = now
         self._peer_ids: dict[str, int] = {}
         self._rebuilding = asyncio.Lock()
 
     @classmethod
-    async def open(cls, path: Path, *, shared: bool = False) -> Self:
+    async def open(
+        cls, path: Path, *, shared: bool = False, now: Callable[[], datetime] = lambda: datetime.now(UTC)
+    ) -> Self:
         """Open or create the file; a damaged one is set aside and begun anew. Raises StoreError for everything else.
 
         `shared`: an agent may have it open, too. A damaged file is then left to that one and raises CorruptError:
@@ -154,7 +184,7 @@ class Whitelist:
                 raise
             _set_aside(path, str(error))
             database = await _open(path)
-        return cls(path, database)
+        return cls(path, database, now)
 
     async def rebuild(self) -> None:
         """Set the file aside and begin with an empty one, after a CorruptError. Raises StoreError.
@@ -178,7 +208,7 @@ class Whitelist:
     async def find(self, uid: Uid) -> tuple[ListedToken, ...]:
         """Every RFID token of any owner with this uid, without regard to case, in the order of their owners.
 
-        Raises StoreError, and CorruptError where `rebuild` helps.
+        Of more than `AT_MOST` (16) owners the first ones. Raises StoreError, and CorruptError where `rebuild` helps.
         """
         rows = await self._database.read("look up a token", FIND, (key(uid),))
         return tuple([listed(row) for row in rows])
@@ -208,17 +238,18 @@ class Whitelist:
 
     async def put(self, token: Token, peer: str) -> Put:
         """Take over a token that a peer pushed; durable when it returns. Raises StoreError."""
-        peer_id = await self._peer_id(peer)
-        if await self._database.writer.write("store a token", CREATE, created_row(token, peer_id)):
+        peer_id, now_us = await self._peer_id(peer), to_us(self._now())
+        if await self._database.writer.write("store a token", CREATE, created_row(token, peer_id, now_us)):
             return Put.CREATED
-        updated = await self._database.writer.write("store a token", UPDATE, updated_row(token, peer_id))
+        updated = await self._database.writer.write("store a token", UPDATE, updated_row(token, peer_id, now_us))
         return Put.UPDATED if updated else Put.STALE
 
     async def progress(self, peer: str) -> SyncProgress | None:
         """The sync with this peer that is not finished, or None. Raises StoreError."""
         rows = await self._database.read(
             "read a sync's progress",
-            "SELECT kind, sync_progress.generation, next_url, reference, started_at, pages, tokens, skipped"
+            "SELECT kind, sync_progress.generation, next_url, reference, started_at,"
+            " pages, tokens, skipped, promised, doubt, resumes"
             " FROM sync_progress JOIN peer ON peer.id = peer_id WHERE name = ?",
             (peer,),
         )
@@ -250,13 +281,27 @@ class Whitelist:
             [[generation]] = await fetch(connection, new, (peer_id,))
             await fetch(
                 connection,
-                "INSERT OR REPLACE INTO sync_progress VALUES (?, ?, ?, ?, ?, ?, 0, 0, 0)",
+                "INSERT OR REPLACE INTO sync_progress (peer_id, kind, generation, next_url, reference, started_at)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
                 (peer_id, kind, generation, next_url, to_us(reference), to_us(started_at)),
             )
             return int(generation)
 
         generation = await self._database.writer.transaction("start a sync", work)
         return SyncProgress(peer, kind, generation, next_url, reference, started_at)
+
+    async def resume(self, progress: SyncProgress) -> SyncProgress:
+        """Note that an unfinished sync is taken up again.
+
+        Raises StoreError, and BusyError for a sync that another one replaced.
+        """
+        peer_id = await self._peer_id(progress.peer)
+        resumes = progress.resumes + 1
+        again = "UPDATE sync_progress SET resumes = ? WHERE peer_id = ? AND generation = ? RETURNING 1"
+        _require(
+            await self._database.writer.write("resume a sync", again, (resumes, peer_id, progress.generation)), progress
+        )
+        return replace(progress, resumes=resumes)
 
     async def store_page(
         self,
@@ -266,12 +311,17 @@ class Whitelist:
         unreadable: Sequence[tuple[str, str, str, str]] = (),
         skipped: int = 0,
         next_url: str,
+        promised: int = 0,
+        doubt: str = "",
     ) -> SyncProgress:
         """Store a page and how to go on after it, in one transaction; returns the new progress.
 
-        An older token does not overwrite a newer one, but counts as seen. So does what `unreadable` names by country,
-        party, uid and type: it is on the peer's list, though its object could not be used. Once begun, a page is
-        stored even when the caller is cancelled. Raises StoreError, and BusyError for a sync that another one replaced.
+        The list wins over the peer's earlier ones; what was pushed since, and what other peers brought, only gives way
+        to what is newer, but counts as seen where it is this peer's. So does what `unreadable` names by country, party,
+        uid and type: it is on the list, though its object could not be used. `promised` and `doubt` are as in
+        SyncProgress. Once begun, a page is stored even when the caller is cancelled.
+
+        Raises StoreError, and BusyError for a sync that another one replaced.
         """
         peer_id = await self._peer_id(progress.peer)
         after = replace(
@@ -280,30 +330,37 @@ class Whitelist:
             pages=progress.pages + 1,
             tokens=progress.tokens + len(tokens),
             skipped=progress.skipped + skipped,
+            promised=max(progress.promised, promised),
+            doubt=doubt,
+            resumes=0,
         )
+        now_us = to_us(self._now())
 
         async def work(connection: aiosqlite.Connection) -> None:
             current = await fetch(
                 connection,
-                "UPDATE sync_progress SET next_url = ?, pages = ?, tokens = ?, skipped = ?"
-                " WHERE peer_id = ? AND generation = ? RETURNING 1",
-                (next_url, after.pages, after.tokens, after.skipped, peer_id, progress.generation),
+                "UPDATE sync_progress SET next_url = ?, pages = ?, tokens = ?, skipped = ?, promised = ?, doubt = ?,"
+                " resumes = 0 WHERE peer_id = ? AND generation = ? RETURNING 1",
+                (
+                    *(next_url, after.pages, after.tokens, after.skipped, after.promised, doubt),
+                    *(peer_id, progress.generation),
+                ),
             )
             _require(current, progress)
-            await _mark(connection, tokens, unreadable, peer_id, progress.generation)
+            await _mark(connection, tokens, unreadable, _Source(peer_id, progress.generation, now_us))
 
         await self._database.writer.transaction("store a page of tokens", work)
         return after
 
-    async def complete(self, progress: SyncProgress, *, completed_at: datetime) -> int:
-        """Finish a sync; a full one withdraws what it has not seen, and says how many tokens that are.
+    async def complete(self, progress: SyncProgress, *, completed_at: datetime) -> Swept:
+        """Finish a sync; a full one without a doubt withdraws what neither it nor the one before has seen.
 
         Raises StoreError, and BusyError for a sync that another one replaced.
         """
         peer_id = await self._peer_id(progress.peer)
         full = progress.kind is SyncKind.FULL
 
-        async def work(connection: aiosqlite.Connection) -> int:
+        async def work(connection: aiosqlite.Connection) -> Swept:
             current = await fetch(
                 connection,
                 "DELETE FROM sync_progress WHERE peer_id = ? AND generation = ? RETURNING 1",
@@ -311,10 +368,13 @@ class Whitelist:
             )
             _require(current, progress)
             at = to_us(completed_at)
-            counts = (progress.tokens, progress.skipped)
+            swept = Swept()
+            if full and not progress.doubt:
+                swept = await _sweep(connection, peer_id, progress.generation)
+            counts = (progress.tokens, progress.skipped, swept.missed)
             last = (peer_id, progress.kind, to_us(progress.reference), at, at if full else None, *counts)
             await fetch(connection, _COMPLETE, last)
-            return await _sweep(connection, peer_id, progress.generation) if full else 0
+            return swept
 
         return await self._database.writer.transaction("complete a sync", work)
 
@@ -351,29 +411,41 @@ def _require(current: list[Row], progress: SyncProgress) -> None:
         raise BusyError(f"the {progress.kind} sync with {progress.peer} was replaced by another one; start it again")
 
 
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """Where and when a page's tokens come from."""
+
+    peer_id: int
+    generation: int
+    now_us: int
+
+
 async def _mark(
     connection: aiosqlite.Connection,
     tokens: Sequence[Token],
     unreadable: Sequence[tuple[str, str, str, str]],
-    peer_id: int,
-    generation: int,
+    source: _Source,
 ) -> None:
+    peer_id, generation, now_us = source.peer_id, source.generation, source.now_us
     changes = connection.total_changes
     for start in range(0, len(tokens), CHUNK):
-        rows = [token_row(token, peer_id, generation) for token in tokens[start : start + CHUNK]]
+        rows = [token_row(token, peer_id, generation, now_us) for token in tokens[start : start + CHUNK]]
         await fetch(connection, upsert(len(rows)), tuple(chain.from_iterable(rows)))
-    if connection.total_changes - changes < len(tokens):  # some are older than what is here
-        async with connection.executemany(SEEN, seen_rows(tokens, generation)):
+    if connection.total_changes - changes < len(tokens):  # some gave way to what is here
+        async with connection.executemany(SEEN, seen_rows(tokens, peer_id, generation)):
             pass
     if unreadable:
-        async with connection.executemany(UNREADABLE, unreadable_rows(unreadable, generation)):
+        async with connection.executemany(UNREADABLE, unreadable_rows(unreadable, peer_id, generation)):
             pass
 
 
-async def _sweep(connection: aiosqlite.Connection, peer_id: int, generation: int) -> int:
-    unseen = "UPDATE token SET withdrawn = 1 WHERE peer_id = ? AND generation < ? AND NOT withdrawn"
-    async with connection.execute(unseen, (peer_id, generation)) as cursor:
-        return cursor.rowcount
+async def _sweep(connection: aiosqlite.Connection, peer_id: int, generation: int) -> Swept:
+    """Withdraw what the last complete full sync has not seen either: one that misses a token may just be unlucky."""
+    [[unseen, twice]] = await fetch(connection, _UNSEEN, (peer_id, generation))
+    if twice:
+        await fetch(connection, _WITHDRAW, (peer_id, peer_id))
+    await fetch(connection, "UPDATE peer SET full_generation = ? WHERE id = ?", (generation, peer_id))
+    return Swept(twice, unseen - twice)
 
 
 def _last_syncs(rows: list[Row]) -> dict[str, LastSync]:

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from agent.errors import AgentError, BusyError, PeerError
+from agent.errors import BusyError, PeerError
 from agent.runtime.sync_schedule import SyncSchedule
-from agent.runtime.token_sync import SyncReport
+from agent.runtime.token_sync import SyncPausedError, SyncReport
 from agent.store.whitelist import SyncKind
 
 
@@ -37,7 +37,7 @@ class World:
 class Sync:
     """Takes `lasts_s` and fails as often as it has errors."""
 
-    def __init__(self, peer: str, world: World, *, errors: list[AgentError] | None = None, lasts_s: float = 0) -> None:
+    def __init__(self, peer: str, world: World, *, errors: list[Exception] | None = None, lasts_s: float = 0) -> None:
         self.peer = peer
         self._world = world
         self._errors = errors or []
@@ -94,7 +94,7 @@ async def test_a_failure_is_a_warning_and_a_result_is_not(caplog: pytest.LogCapt
     await run(world, Sync("a", world, errors=[PeerError("peer a: it is down")]))
     assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
         ("WARNING", "tokens are not synced, next try in 45 s: peer a: it is down"),
-        ("INFO", "peer a: full sync of tokens complete: 2 taken in, 3 skipped, 4 withdrawn, on 1 pages"),
+        ("INFO", "peer a: full sync of tokens complete: 2 taken in, 3 skipped, 4 withdrawn, 0 missed once, on 1 pages"),
     ]
 
 
@@ -102,6 +102,37 @@ async def test_a_sync_by_somebody_else_is_no_failure(caplog: pytest.LogCaptureFi
     world = World(3)
     turns = await run(world, Sync("a", world, errors=[BusyError("busy"), BusyError("busy")]))
     assert turns == [("a", 0), ("a", 60), ("a", 120)]
+    assert [record for record in caplog.records if record.levelname == "WARNING"] == []
+
+
+async def test_a_fault_is_logged_with_its_place_and_tried_again_like_a_failure(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World(3)
+    turns = await run(world, Sync("a", world, errors=[ValueError("a port"), ValueError("a port")]))
+    assert turns == [("a", 0), ("a", 45), ("a", 135)]
+    first = caplog.records[0]
+    assert (first.levelname, first.getMessage()) == (
+        "ERROR",
+        "peer a: tokens are not synced, next try in 45 s: a fault",
+    )
+    assert first.exc_info is not None
+    assert first.exc_info[0] is ValueError
+
+
+async def test_a_fault_with_one_peer_does_not_keep_the_next_from_its_turn() -> None:
+    world = World(3)
+    turns = await run(world, Sync("a", world, errors=[ValueError("a port")]), Sync("b", world))
+    assert turns == [("a", 0), ("b", 0), ("a", 45)]
+
+
+async def test_a_run_that_ends_with_its_time_goes_on_when_the_others_had_their_turn(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    world = World(6)
+    slow = Sync("a", world, errors=[SyncPausedError("time is up") for _ in range(3)], lasts_s=1800)
+    turns = await run(world, slow, Sync("b", world))
+    assert turns == [("a", 0), ("b", 1800), ("a", 1860), ("a", 3720), ("b", 5520), ("a", 5580)]
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 

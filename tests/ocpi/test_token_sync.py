@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 
 from agent.errors import BusyError, PeerError, StoreError
-from agent.model import Uid
-from agent.ocpi.client import OcpiClient
-from agent.runtime.token_sync import SyncReport, SyncSettings, TokenSync
+from agent.model import Outcome, Uid
+from agent.ocpi.client import Failure, OcpiClient, Page
+from agent.ocpi.tokens import Token, TokenType, WhitelistType
+from agent.runtime.token_sync import SyncPausedError, SyncReport, SyncSettings, TokenSync
 from agent.store.whitelist import SyncKind, SyncProgress, Whitelist
 from fakes.emsp import FakeEmsp, Kind, Link, ListFaults, Part, held, populated_uid, rate_limited, server_error
 from tests.ocpi.conftest import UID
@@ -19,6 +20,7 @@ from tests.ocpi.conftest import UID
 Syncer = Callable[..., TokenSync]
 
 PAGES_OF_TEN = SyncSettings(page_size=10)
+PAGES_OF_TWO = SyncSettings(page_size=2)
 
 
 class Clock:
@@ -30,6 +32,9 @@ class Clock:
 
     def now(self) -> datetime:
         return self.at
+
+    def seconds(self) -> float:
+        return self.at.timestamp()
 
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
@@ -116,15 +121,30 @@ async def test_a_delta_withdraws_nothing(emsp: FakeEmsp, whitelist: Whitelist, s
     assert await is_valid(whitelist, UID)
 
 
-async def test_a_full_sync_withdraws_what_is_gone(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+async def test_two_full_syncs_withdraw_what_is_gone(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
     emsp.populate(3)
     emsp.card(UID)
     await syncer().run_once()
     emsp.card(UID, listed=False)
     report = await syncer().run_once(SyncKind.FULL)
-    assert (report.tokens, report.withdrawn) == (3, 1)
+    assert (report.tokens, report.withdrawn, report.missed) == (3, 0, 1)
+    assert await is_valid(whitelist, UID)
+    report = await syncer().run_once(SyncKind.FULL)
+    assert (report.tokens, report.withdrawn, report.missed) == (3, 1, 0)
     assert not await is_valid(whitelist, UID)
     assert await is_valid(whitelist, populated_uid(2))
+
+
+async def test_a_full_sync_that_missed_something_is_followed_by_another(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer
+) -> None:
+    emsp.card(UID)
+    await syncer().run_once()
+    emsp.card(UID, listed=False)
+    await syncer().run_once(SyncKind.FULL)
+    report = await syncer().run_once()
+    assert (report.kind, report.withdrawn) == (SyncKind.FULL, 1)
+    assert (await syncer().run_once()).kind is SyncKind.DELTA
 
 
 @pytest.mark.parametrize("later", [timedelta(days=1), timedelta(days=-1)])
@@ -382,6 +402,271 @@ async def test_a_page_that_takes_for_ever_is_given_up(emsp: FakeEmsp, syncer: Sy
     emsp.set_weather(Kind.SILENT)
     with pytest.raises(PeerError, match=r"a page took longer than 0\.05 s"):
         await syncer(SyncSettings(page_limit_s=0.05)).run_once()
+
+
+async def test_a_list_has_a_bound_of_tokens(emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer) -> None:
+    emsp.populate(50)
+    with pytest.raises(PeerError, match="it has more than 30 tokens"):
+        await syncer(SyncSettings(page_size=10, most_tokens=30)).run_once()
+    assert await valid_count(whitelist) == 30
+    assert await whitelist.last_sync("abc") is None
+
+
+async def test_a_list_as_long_as_the_bound_is_taken_whole(emsp: FakeEmsp, syncer: Syncer) -> None:
+    emsp.populate(30)
+    assert (await syncer(SyncSettings(page_size=10, most_tokens=30)).run_once()).tokens == 30
+
+
+# ---- lists that may not be whole
+
+
+class Listing:
+    """A peer with offset paging, two tokens a page. Its world side: what it lists, and what goes wrong."""
+
+    def __init__(self, clock: Clock) -> None:
+        self.uids = ["A1", "B1", "C1", "D1", "E1", "F1"]
+        self.page_size = 2
+        self.asked: list[int] = []
+        self.has_total = True
+        self.breaks_off_at: int | None = None
+        self.failing_at: int | None = None
+        self.removed_after_page_one: str | None = None
+        self.page_takes_s = 0.0
+        self.wait_s: float | None = None
+        self._clock = clock
+        self._waited = False
+
+    async def list_url(self, *, limit: int, date_from: datetime | None = None) -> str:
+        del limit, date_from
+        return "0"
+
+    async def page(self, url: str, *, correlation_id: str | None = None) -> Page | Failure:
+        del correlation_id
+        offset = int(url)
+        self.asked.append(offset)
+        self._clock.at += timedelta(seconds=self.page_takes_s)
+        if offset == self.failing_at:
+            return Failure(Outcome.SERVER_ERROR, "HTTP 500")
+        if offset and self.wait_s is not None and not self._waited:
+            self._waited = True
+            return Failure(Outcome.RATE_LIMITED, "HTTP 429", retry_after_s=self.wait_s)
+        self._waited = False
+        end = offset + self.page_size
+        is_last = end >= len(self.uids) or offset == self.breaks_off_at
+        page = Page(
+            [listed_token(uid) for uid in self.uids[offset:end]],
+            next_url=None if is_last else str(end),
+            total=len(self.uids) if self.has_total else None,
+        )
+        if self.removed_after_page_one:
+            self.uids.remove(self.removed_after_page_one)
+            self.removed_after_page_one = None
+        return page
+
+
+def listed_token(uid: str) -> Token:
+    return Token(
+        country_code="DE",
+        party_id="ABC",
+        uid=uid,
+        type=TokenType.RFID,
+        contract_id=f"C-{uid}",
+        issuer="An issuer",
+        valid=True,
+        whitelist=WhitelistType.ALLOWED,
+        last_updated=datetime(2026, 1, 1, tzinfo=UTC),
+    )
+
+
+@pytest.fixture
+def listing(clock: Clock) -> Listing:
+    return Listing(clock)
+
+
+@pytest.fixture
+def lister(listing: Listing, whitelist: Whitelist, tmp_path: Path, clock: Clock) -> Syncer:
+    def make(settings: SyncSettings = PAGES_OF_TWO, free: int = 1 << 40) -> TokenSync:
+        return TokenSync(
+            "abc",
+            listing,
+            whitelist,
+            lock_file=tmp_path / "sync.lock",
+            settings=settings,
+            now=clock.now,
+            clock=clock.seconds,
+            sleep=clock.sleep,
+            free_bytes=lambda _folder: free,
+        )
+
+    return make
+
+
+async def test_a_list_that_shrinks_while_it_is_read_withdraws_nothing(
+    listing: Listing, whitelist: Whitelist, lister: Syncer, caplog: pytest.LogCaptureFixture
+) -> None:
+    await lister().run_once()
+    listing.removed_after_page_one = "A1"
+    report = await lister().run_once(SyncKind.FULL)
+    assert (report.tokens, report.withdrawn, report.missed) == (5, 0, 0)
+    assert report.doubt == "it ended after 5 tokens, and X-Total-Count was 6"
+    assert f"peer abc: its list of tokens may not be whole: {report.doubt}. Nothing is withdrawn" in caplog.text
+    assert await valid_count(whitelist) == 6
+
+
+async def test_a_token_that_a_shift_hid_is_kept_and_found_by_the_next_sync(
+    listing: Listing, whitelist: Whitelist, lister: Syncer
+) -> None:
+    await lister().run_once()
+    listing.has_total = False
+    listing.removed_after_page_one = "A1"
+    report = await lister().run_once(SyncKind.FULL)
+    assert (report.withdrawn, report.missed, report.doubt) == (0, 1, "")
+    assert await is_valid(whitelist, "C1")
+    assert (await lister().run_once()).missed == 1
+    assert (await lister().run_once()).withdrawn == 1
+    assert [uid for uid in ("A1", "C1") if await is_valid(whitelist, uid)] == ["C1"]
+
+
+@pytest.mark.parametrize("breaks_off_at", [2, 4])
+async def test_a_list_that_loses_its_link_withdraws_nothing_however_often(
+    listing: Listing, whitelist: Whitelist, lister: Syncer, breaks_off_at: int
+) -> None:
+    listing.uids += ["G1", "H1"]
+    await lister().run_once()
+    listing.breaks_off_at = breaks_off_at
+    for _ in range(3):
+        report = await lister().run_once(SyncKind.FULL)
+        assert report.doubt == f"it ended after {breaks_off_at + 2} tokens, and X-Total-Count was 8"
+    assert await valid_count(whitelist) == 8
+
+
+async def test_a_list_that_is_cut_short_at_another_size_than_asked_withdraws_nothing(
+    listing: Listing, whitelist: Whitelist, lister: Syncer
+) -> None:
+    await lister().run_once()
+    listing.breaks_off_at = 0
+    for _ in range(3):
+        assert (await lister(SyncSettings(page_size=1000)).run_once(SyncKind.FULL)).doubt
+    assert await valid_count(whitelist) == 6
+
+
+async def test_a_full_page_without_link_and_total_may_not_be_the_whole_list(
+    listing: Listing, whitelist: Whitelist, lister: Syncer
+) -> None:
+    await lister().run_once()
+    listing.has_total, listing.breaks_off_at = False, 0
+    for _ in range(3):
+        report = await lister().run_once(SyncKind.FULL)
+        assert report.doubt == "its only page is full with 2 tokens, and has neither a Link nor X-Total-Count"
+    assert await valid_count(whitelist) == 6
+
+
+async def test_a_peer_whose_list_is_empty_once_keeps_its_tokens(
+    listing: Listing, whitelist: Whitelist, lister: Syncer
+) -> None:
+    await lister().run_once()
+    uids, listing.uids = listing.uids, []
+    report = await lister().run_once(SyncKind.FULL)
+    assert (report.tokens, report.withdrawn, report.missed) == (0, 0, 6)
+    assert await valid_count(whitelist) == 6
+    listing.uids = uids
+    assert (await lister().run_once()).missed == 0
+    listing.uids = []
+    await lister().run_once(SyncKind.FULL)
+    assert (await lister().run_once()).withdrawn == 6
+
+
+async def test_a_doubt_outlives_a_kill_before_the_last_step(
+    listing: Listing, whitelist: Whitelist, lister: Syncer
+) -> None:
+    await lister().run_once()
+    listing.breaks_off_at = 2
+
+    def die(progress: SyncProgress, _total: int | None) -> None:
+        if not progress.next_url:
+            raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        await lister().run_once(SyncKind.FULL, on_progress=die)
+    report = await lister().run_once()
+    assert (report.resumed, report.missed) == (True, 0)
+    assert report.doubt == "it ended after 4 tokens, and X-Total-Count was 6"
+
+
+# ---- peers that take long, and disks that are full
+
+
+async def test_a_run_ends_with_its_time_and_the_next_goes_on(
+    listing: Listing, whitelist: Whitelist, lister: Syncer
+) -> None:
+    listing.page_takes_s = 60
+    settings = SyncSettings(page_size=2, run_limit_s=90)
+    with pytest.raises(SyncPausedError, match="not read to its end within 90 s"):
+        await lister(settings).run_once()
+    assert await valid_count(whitelist) == 4
+    report = await lister(settings).run_once()
+    assert (report.resumed, report.tokens) == (True, 6)
+    assert listing.asked == [0, 2, 4]
+
+
+async def test_a_wait_that_outlasts_the_run_ends_it(listing: Listing, lister: Syncer, clock: Clock) -> None:
+    listing.wait_s = 200
+    with pytest.raises(SyncPausedError):
+        await lister(SyncSettings(page_size=2, run_limit_s=300)).run_once()
+    assert clock.slept == [200]
+
+
+async def test_a_wait_that_outlasts_a_run_without_a_page_is_a_failure(emsp: FakeEmsp, syncer: Syncer) -> None:
+    emsp.set_weather(rate_limited(200))
+    with pytest.raises(PeerError, match="HTTP 429") as raised:
+        await syncer(SyncSettings(run_limit_s=100)).run_once()
+    assert not isinstance(raised.value, SyncPausedError)
+
+
+async def test_a_sync_that_can_not_go_on_three_times_starts_over(
+    listing: Listing, whitelist: Whitelist, lister: Syncer
+) -> None:
+    listing.failing_at = 4
+    for _ in range(5):
+        with pytest.raises(PeerError, match="HTTP 500"):
+            await lister().run_once()
+    assert listing.asked == [0, 2, 4, 4, 4, 4, 0, 2, 4]
+    listing.failing_at = None
+    assert (await lister().run_once()).resumed
+    assert await valid_count(whitelist) == 6
+
+
+async def test_a_page_forgets_the_attempts_before_it(listing: Listing, lister: Syncer) -> None:
+    for offset in (2, 4):
+        listing.failing_at = offset
+        for _ in range(3):
+            with pytest.raises(PeerError):
+                await lister().run_once()
+    assert listing.asked == [0, 2, 2, 2, 2, 4, 4, 4]
+
+
+async def test_a_disk_that_is_almost_full_takes_no_tokens(
+    listing: Listing, whitelist: Whitelist, lister: Syncer
+) -> None:
+    with pytest.raises(PeerError, match="has 199 MiB free, and 200 are kept for the records"):
+        await lister(free=(200 << 20) - 1).run_once()
+    assert listing.asked == []
+    assert await whitelist.count() == {}
+    assert (await lister(free=200 << 20).run_once()).tokens == 6
+
+
+async def test_a_disk_that_fills_up_meanwhile_ends_the_sync_which_goes_on_when_there_is_room(
+    listing: Listing, whitelist: Whitelist, tmp_path: Path
+) -> None:
+    free = iter([1 << 40, 1 << 40, 0])
+    filling = TokenSync(
+        "abc", listing, whitelist, lock_file=tmp_path / "sync.lock", free_bytes=lambda _folder: next(free, 1 << 40)
+    )
+    with pytest.raises(PeerError, match="has 0 MiB free"):
+        await filling.run_once()
+    assert await valid_count(whitelist) == 2
+    report = await filling.run_once()
+    assert (report.resumed, report.tokens) == (True, 6)
 
 
 # ---- peers that want to be left alone

@@ -3,28 +3,41 @@
 import asyncio
 import sqlite3
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import aiosqlite
 import pytest
 
 from agent.errors import BusyError, CorruptError, StoreError
-from agent.model import EnergyContract, ListedToken, TokenType, Uid, WhitelistType
-from agent.store.whitelist import CHUNK, LastSync, Put, SyncKind, SyncProgress, TokenCount, Whitelist
+from agent.model import EnergyContract, ListedToken, Token, TokenType, Uid, WhitelistType
+from agent.store.whitelist import CHUNK, LastSync, Put, Swept, SyncKind, SyncProgress, TokenCount, Whitelist
 from tests.store.samples import NOON, at, token
 
 CARD = Uid("04A1B2C3")
+OBJECT = ("DE", "ABC", CARD, "RFID")
+FAR = datetime(2099, 1, 1, tzinfo=UTC)
 
 
 async def begin(whitelist: Whitelist, kind: SyncKind = SyncKind.FULL, peer: str = "emsp") -> SyncProgress:
     return await whitelist.start(peer, kind, "page 1", reference=at(0), started_at=at(1))
 
 
-async def synced(whitelist: Whitelist, *uids: str, kind: SyncKind = SyncKind.FULL, peer: str = "emsp") -> int:
+async def synced(whitelist: Whitelist, *uids: str, kind: SyncKind = SyncKind.FULL, peer: str = "emsp") -> Swept:
     """A complete sync that brings these tokens."""
     progress = await begin(whitelist, kind, peer)
     progress = await whitelist.store_page(progress, [token(uid) for uid in uids], next_url="")
     return await whitelist.complete(progress, completed_at=at(10))
+
+
+async def pulled(whitelist: Whitelist, *tokens: Token, peer: str = "emsp") -> None:
+    """A complete full sync that brings these tokens."""
+    progress = await whitelist.store_page(await begin(whitelist, peer=peer), tokens, next_url="")
+    await whitelist.complete(progress, completed_at=at(10))
+
+
+async def issuers(whitelist: Whitelist) -> list[tuple[str, str]]:
+    return [(one.token.issuer, one.peer) for one in await whitelist.find(CARD)]
 
 
 async def withdrawn(whitelist: Whitelist) -> dict[str, bool]:
@@ -97,11 +110,91 @@ async def test_pushed_token_is_created_updated_or_stale_by_its_time(whitelist: W
     assert await whitelist.find(CARD) == (ListedToken(token(last_updated=at(5), issuer="equal"), "emsp"),)
 
 
-async def test_older_token_in_a_page_does_not_overwrite(whitelist: Whitelist) -> None:
-    await whitelist.put(token(last_updated=at(5), issuer="newer"), "emsp")
-    await synced(whitelist, CARD)
+async def test_list_does_not_overwrite_what_was_pushed_while_it_was_read(whitelist: Whitelist) -> None:
+    await pulled(whitelist, token())
+    progress = await begin(whitelist)
+    await whitelist.put(token(last_updated=at(5), issuer="pushed"), "emsp")
+    await whitelist.complete(await whitelist.store_page(progress, [token()], next_url=""), completed_at=at(10))
+    assert await issuers(whitelist) == [("pushed", "emsp")]
+
+
+async def test_list_that_may_be_older_than_a_push_does_not_overwrite_it(whitelist: Whitelist) -> None:
+    await whitelist.put(token(last_updated=at(5), issuer="pushed"), "emsp")
+    await pulled(whitelist, token())
     [found] = await whitelist.find(CARD)
-    assert (found.token.issuer, found.withdrawn) == ("newer", False)
+    assert (found.token.issuer, found.withdrawn) == ("pushed", False)
+
+
+async def test_second_list_after_a_push_wins_over_it(whitelist: Whitelist) -> None:
+    await whitelist.put(token(last_updated=at(5), issuer="pushed"), "emsp")
+    await pulled(whitelist, token())
+    await pulled(whitelist, token(issuer="listed"))
+    assert await issuers(whitelist) == [("listed", "emsp")]
+
+
+async def test_list_wins_over_the_peers_earlier_list_whatever_their_times(whitelist: Whitelist) -> None:
+    await pulled(whitelist, token(last_updated=at(5), issuer="first"))
+    await pulled(whitelist, token(last_updated=at(0), issuer="second"))
+    assert await issuers(whitelist) == [("second", "emsp")]
+
+
+async def test_wrong_time_in_the_future_is_corrected_by_the_next_list(whitelist: Whitelist) -> None:
+    await pulled(whitelist, token(last_updated=FAR, issuer="wrong"))
+    await pulled(whitelist, token(issuer="right", valid=False))
+    [found] = await whitelist.find(CARD)
+    assert (found.token.issuer, found.valid) == ("right", False)
+
+
+async def test_push_from_the_future_gives_way_to_what_is_updated_after_it(whitelist: Whitelist) -> None:
+    await whitelist.put(token(last_updated=FAR, issuer="wrong"), "emsp")
+    [found] = await whitelist.find(CARD)
+    assert found.token.last_updated == FAR
+    assert await whitelist.put(token(last_updated=at(0)), "emsp") is Put.STALE
+    assert await whitelist.put(token(last_updated=datetime.now(UTC)), "emsp") is Put.UPDATED
+
+
+async def test_list_of_another_peer_overwrites_only_what_is_older(whitelist: Whitelist) -> None:
+    await pulled(whitelist, token(last_updated=at(5), issuer="hers"))
+    await pulled(whitelist, token(last_updated=at(4), issuer="his"), peer="hub")
+    assert await issuers(whitelist) == [("hers", "emsp")]
+    await pulled(whitelist, token(last_updated=at(6), issuer="his"), peer="hub")
+    assert await issuers(whitelist) == [("his", "hub")]
+
+
+@pytest.mark.parametrize("pushes", [False, True])
+async def test_claim_from_the_future_does_not_beat_another_peer_for_ever(tmp_path: Path, *, pushes: bool) -> None:
+    # The clock shows a time before the other peer's update: what "now" is not newer than.
+    whitelist = await Whitelist.open(tmp_path / "claims.db", now=lambda: at(1))
+    await pulled(whitelist, token(last_updated=at(5), issuer="hers"))
+    claim = token(last_updated=FAR, issuer="his")
+    if pushes:
+        assert await whitelist.put(claim, "hub") is Put.STALE
+    else:
+        await pulled(whitelist, claim, peer="hub")
+    assert await issuers(whitelist) == [("hers", "emsp")]
+    await whitelist.close()
+
+
+async def test_list_of_another_peer_does_not_keep_a_token_on_the_list(whitelist: Whitelist) -> None:
+    await pulled(whitelist, token(last_updated=at(5)))
+    for _ in range(2):
+        await pulled(whitelist)
+        await whitelist.store_page(await begin(whitelist, peer="hub"), [], unreadable=[OBJECT], next_url="")
+    assert await withdrawn(whitelist) == {CARD: True}
+
+
+async def test_withdrawn_token_is_taken_over_by_another_peer_that_lists_it(whitelist: Whitelist) -> None:
+    await pulled(whitelist, token(last_updated=at(5), issuer="hers"))
+    await pulled(whitelist)
+    await pulled(whitelist)
+    await pulled(whitelist, token(last_updated=at(4), issuer="his"), peer="hub")
+    assert await issuers(whitelist) == [("his", "hub")]
+    assert await withdrawn(whitelist) == {CARD: False}
+
+
+async def test_uid_of_very_many_owners_finds_the_first_sixteen(whitelist: Whitelist) -> None:
+    await pulled(whitelist, *(token(party_id=f"P{number:02}") for number in reversed(range(40))))
+    assert [one.token.party_id for one in await whitelist.find(CARD)] == [f"P{number:02}" for number in range(16)]
 
 
 async def test_token_twice_in_a_page_keeps_the_newer_whichever_came_first(whitelist: Whitelist) -> None:
@@ -115,15 +208,43 @@ async def test_time_without_a_zone_counts_as_utc(whitelist: Whitelist) -> None:
     assert await whitelist.put(token(last_updated=at(-1).replace(tzinfo=None)), "emsp") is Put.STALE
 
 
-async def test_full_sync_withdraws_what_it_did_not_bring(whitelist: Whitelist) -> None:
+async def test_full_sync_only_marks_what_it_is_the_first_not_to_bring(whitelist: Whitelist) -> None:
     await synced(whitelist, "04A1", "04B2", "04C3")
-    assert await synced(whitelist, "04A1", "04C3") == 1
+    assert await synced(whitelist, "04A1", "04C3") == Swept(withdrawn=0, missed=1)
+    assert await withdrawn(whitelist) == {"04A1": False, "04B2": False, "04C3": False}
+    last = await whitelist.last_sync("emsp")
+    assert last is not None
+    assert last.missed == 1
+
+
+async def test_token_that_is_missing_now_and_then_is_never_withdrawn(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04A1", "04B2")
+    for _ in range(3):
+        assert await synced(whitelist, "04A1") == Swept(missed=1)
+        assert await synced(whitelist, "04A1", "04B2") == Swept()
+
+
+@pytest.mark.parametrize("kind", SyncKind)
+async def test_sync_that_is_no_whole_list_is_no_second_miss(whitelist: Whitelist, kind: SyncKind) -> None:
+    await synced(whitelist, "04A1", "04B2")
+    await synced(whitelist, "04A1")
+    progress = await whitelist.store_page(await begin(whitelist, kind), [], next_url="", doubt="it broke off")
+    assert await whitelist.complete(progress, completed_at=at(9)) == Swept()
+    assert await withdrawn(whitelist) == {"04A1": False, "04B2": False}
+    assert await synced(whitelist, "04A1") == Swept(withdrawn=1)
+
+
+async def test_two_full_syncs_withdraw_what_neither_brought(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04A1", "04B2", "04C3")
+    await synced(whitelist, "04A1", "04C3")
+    assert await synced(whitelist, "04A1", "04C3") == Swept(withdrawn=1, missed=0)
     assert await withdrawn(whitelist) == {"04A1": False, "04B2": True, "04C3": False}
 
 
 async def test_withdrawn_token_is_counted_once_and_not_valid(whitelist: Whitelist) -> None:
     await synced(whitelist, CARD)
-    assert [await synced(whitelist), await synced(whitelist)] == [1, 0]
+    swept = [await synced(whitelist) for _ in range(3)]
+    assert swept == [Swept(missed=1), Swept(withdrawn=1), Swept()]
     [found] = await whitelist.find(CARD)
     assert (found.withdrawn, found.valid, found.token.valid) == (True, False, True)
 
@@ -132,6 +253,7 @@ async def test_withdrawn_token_is_counted_once_and_not_valid(whitelist: Whitelis
 async def test_withdrawn_token_that_a_page_brings_again_is_back(whitelist: Whitelist, kind: SyncKind) -> None:
     await synced(whitelist, CARD)
     await synced(whitelist)
+    await synced(whitelist)
     await synced(whitelist, CARD, kind=kind)
     assert await withdrawn(whitelist) == {CARD: False}
 
@@ -139,39 +261,44 @@ async def test_withdrawn_token_that_a_page_brings_again_is_back(whitelist: White
 async def test_withdrawn_token_that_is_pushed_again_is_back(whitelist: Whitelist) -> None:
     await synced(whitelist, CARD)
     await synced(whitelist)
+    await synced(whitelist)
     await whitelist.put(token(), "emsp")
     assert await withdrawn(whitelist) == {CARD: False}
 
 
 async def test_delta_sync_withdraws_nothing(whitelist: Whitelist) -> None:
     await synced(whitelist, "04A1", "04B2")
-    assert await synced(whitelist, "04A1", kind=SyncKind.DELTA) == 0
+    for _ in range(3):
+        assert await synced(whitelist, "04A1", kind=SyncKind.DELTA) == Swept()
     assert await withdrawn(whitelist) == {"04A1": False, "04B2": False}
 
 
 async def test_full_sync_leaves_the_tokens_of_other_peers(whitelist: Whitelist) -> None:
     await synced(whitelist, "04A1", peer="hub")
-    assert await synced(whitelist, "04B2", peer="emsp") == 0
-    assert await synced(whitelist, peer="emsp") == 1
+    assert await synced(whitelist, "04B2", peer="emsp") == Swept()
+    assert await synced(whitelist, peer="emsp") == Swept(missed=1)
+    assert await synced(whitelist, peer="emsp") == Swept(withdrawn=1)
     assert await withdrawn(whitelist) == {"04A1": False, "04B2": True}
 
 
 async def test_token_pushed_during_a_full_sync_is_not_withdrawn_by_it(whitelist: Whitelist) -> None:
     await synced(whitelist, "04A1")
+    await synced(whitelist)
     progress = await begin(whitelist)
     await whitelist.put(token("04B2"), "emsp")
-    assert await whitelist.complete(progress, completed_at=at(9)) == 1
+    assert await whitelist.complete(progress, completed_at=at(9)) == Swept(withdrawn=1)
     assert await withdrawn(whitelist) == {"04A1": True, "04B2": False}
 
 
 @pytest.mark.parametrize("kind", ["RFID", "rfid", "SOMETHING_NEW"])
 async def test_unreadable_object_keeps_its_token(whitelist: Whitelist, kind: str) -> None:
     await synced(whitelist, "04A1", "04B2")
+    await synced(whitelist, "04A1")
     progress = await begin(whitelist)
     progress = await whitelist.store_page(
         progress, [token("04A1")], unreadable=[("de", "abc", "04b2", kind)], skipped=1, next_url=""
     )
-    assert await whitelist.complete(progress, completed_at=at(9)) == 0
+    assert await whitelist.complete(progress, completed_at=at(9)) == Swept()
     assert await withdrawn(whitelist) == {"04A1": False, "04B2": False}
 
 
@@ -179,12 +306,13 @@ async def test_unreadable_object_of_another_type_does_not_keep_the_card(whitelis
     await synced(whitelist, "04A1")
     progress = await begin(whitelist)
     progress = await whitelist.store_page(progress, [], unreadable=[("DE", "ABC", "04A1", "APP_USER")], next_url="")
-    assert await whitelist.complete(progress, completed_at=at(9)) == 1
+    assert await whitelist.complete(progress, completed_at=at(9)) == Swept(missed=1)
 
 
 async def test_unfinished_sync_goes_on_after_a_restart_and_sweeps_rightly(tmp_path: Path) -> None:
     first = await Whitelist.open(tmp_path / "whitelist.db")
     await synced(first, "04A1", "04B2", "04C3")
+    await synced(first, "04A1", "04B2")
     before = await first.store_page(await begin(first), [token("04A1")], skipped=2, next_url="page 2")
     await first.close()
     second = await Whitelist.open(tmp_path / "whitelist.db")
@@ -197,6 +325,16 @@ async def test_unfinished_sync_goes_on_after_a_restart_and_sweeps_rightly(tmp_pa
     await second.close()
 
 
+async def test_doubt_and_attempts_of_an_unfinished_sync_are_remembered(whitelist: Whitelist) -> None:
+    progress = await whitelist.resume(await whitelist.resume(await begin(whitelist)))
+    assert progress.resumes == 2
+    assert await whitelist.progress("emsp") == progress
+    progress = await whitelist.store_page(progress, [], next_url="page 2", promised=7)
+    progress = await whitelist.store_page(progress, [], next_url="", promised=6, doubt="it broke off")
+    assert (progress.resumes, progress.promised, progress.doubt) == (0, 7, "it broke off")
+    assert await whitelist.progress("emsp") == progress
+
+
 async def test_sync_that_another_one_replaced_can_store_nothing(whitelist: Whitelist) -> None:
     replaced = await begin(whitelist)
     current = await begin(whitelist)
@@ -204,6 +342,8 @@ async def test_sync_that_another_one_replaced_can_store_nothing(whitelist: White
         await whitelist.store_page(replaced, [token()], next_url="page 2")
     with pytest.raises(BusyError):
         await whitelist.complete(replaced, completed_at=at(9))
+    with pytest.raises(BusyError):
+        await whitelist.resume(replaced)
     assert await whitelist.find(CARD) == ()
     assert await whitelist.progress("emsp") == current
 
@@ -289,6 +429,7 @@ async def test_list_is_paged_by_uid_and_filtered_by_peer_and_owner(whitelist: Wh
 async def test_tokens_are_counted_by_peer(whitelist: Whitelist) -> None:
     await synced(whitelist, "04A1", "04B2")
     await synced(whitelist, "04A1")
+    await synced(whitelist, "04A1")
     await whitelist.put(token("04C3", valid=False), "emsp")
     await begin(whitelist, peer="hub")
     assert await whitelist.count() == {"emsp": TokenCount(3, 1, 1), "hub": TokenCount(0, 0, 0)}
@@ -328,7 +469,7 @@ async def test_file_damaged_while_closed_is_told_at_the_lookup_and_rebuilt_on_re
         await whitelist.find(CARD)
     await asyncio.gather(whitelist.rebuild(), whitelist.rebuild())
     assert await whitelist.find(CARD) == ()
-    assert await synced(whitelist, CARD) == 0
+    assert await synced(whitelist, CARD) == Swept()
     assert len(await whitelist.find(CARD)) == 1
     assert len(set_aside(tmp_path)) == 1
     await whitelist.close()
@@ -367,4 +508,4 @@ async def test_damaged_file_that_an_agent_may_have_open_is_left_where_it_is(tmp_
     with pytest.raises(CorruptError, match=r"whitelist\.db"):
         await Whitelist.open(path, shared=True)
     assert path.read_bytes().startswith(b"no database")
-    assert [p.name for p in tmp_path.iterdir() if "corrupt" in p.name] == []
+    assert set_aside(tmp_path) == []

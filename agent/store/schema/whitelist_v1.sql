@@ -3,7 +3,8 @@
 CREATE TABLE peer (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
-    generation INTEGER NOT NULL DEFAULT 0   -- of the sync started last; generations are counted over all peers
+    generation INTEGER NOT NULL DEFAULT 0,  -- of the sync started last; generations are counted over all peers
+    full_generation INTEGER NOT NULL DEFAULT 0  -- of the last full sync that read the list to its end
 );
 
 -- A rowid table with an index on the key, not WITHOUT ROWID: a full sync that finds everything as it was then rewrites
@@ -24,6 +25,7 @@ CREATE TABLE token (
     valid INTEGER NOT NULL,
     whitelist INTEGER NOT NULL,             -- 0 ALWAYS, 1 ALLOWED, 2 ALLOWED_OFFLINE, 3 NEVER
     last_updated INTEGER NOT NULL,
+    counts_as INTEGER,                      -- when a last_updated from the future came in; NULL for any other
     visual_number TEXT,
     group_id TEXT,
     language TEXT,
@@ -32,7 +34,8 @@ CREATE TABLE token (
     supplier_contract_id TEXT,
     peer_id INTEGER NOT NULL REFERENCES peer (id),
     generation INTEGER NOT NULL,            -- of the sync that saw it last
-    withdrawn INTEGER NOT NULL DEFAULT 0    -- a complete full sync did not bring it
+    pushed INTEGER NOT NULL DEFAULT 0,      -- no sync that began after the push has met it
+    withdrawn INTEGER NOT NULL DEFAULT 0    -- two complete full syncs in a row did not bring it
 );
 
 CREATE UNIQUE INDEX token_key ON token (uid_key, type, country_key, party_key);
@@ -44,9 +47,12 @@ CREATE TABLE sync_progress (
     next_url TEXT NOT NULL,
     reference INTEGER NOT NULL,             -- the peer's clock when the sync began
     started_at INTEGER NOT NULL,
-    pages INTEGER NOT NULL,
-    tokens INTEGER NOT NULL,
-    skipped INTEGER NOT NULL
+    pages INTEGER NOT NULL DEFAULT 0,
+    tokens INTEGER NOT NULL DEFAULT 0,
+    skipped INTEGER NOT NULL DEFAULT 0,
+    promised INTEGER NOT NULL DEFAULT 0,    -- the highest total that the peer has named
+    doubt TEXT NOT NULL DEFAULT '',         -- why its end may not be the list's end; '' without a doubt
+    resumes INTEGER NOT NULL DEFAULT 0      -- since the last page was stored
 );
 
 CREATE TABLE last_sync (
@@ -56,5 +62,6 @@ CREATE TABLE last_sync (
     completed_at INTEGER NOT NULL,
     last_full_at INTEGER,
     tokens INTEGER NOT NULL,
-    skipped INTEGER NOT NULL
+    skipped INTEGER NOT NULL,
+    missed INTEGER NOT NULL                 -- tokens that the last full one was the first not to bring
 );
