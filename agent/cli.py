@@ -8,6 +8,7 @@ import asyncio
 import logging
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, ParamSpec
 import click
 
 from agent import __version__
+from agent.commands.terminal import harmless
 from agent.errors import AgentError, ConfigError
 
 if TYPE_CHECKING:
@@ -45,10 +47,14 @@ def _says_what_is_wrong(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except AgentError as error:
-            click.echo(f"chargepoint-agent: {error}", err=True)
-            sys.exit(2 if isinstance(error, ConfigError) else 1)
+            click.echo(f"chargepoint-agent: {harmless(error)}", err=True)
+            sys.exit(_exit_code(error))
 
     return wrapped
+
+
+def _exit_code(error: AgentError) -> int:
+    return 2 if isinstance(error, ConfigError) else 1
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -65,8 +71,13 @@ def run(config_path: Path) -> None:
     from agent.main import run_agent
 
     config = _load(config_path)
-    _log_to_stderr(config.log.level)
-    asyncio.run(run_agent(config, config_path))
+    _log_in_background(config.log.level)
+    try:
+        asyncio.run(run_agent(config, config_path))
+    except AgentError as error:
+        # Not printed: standard error may be what nobody reads.
+        logging.getLogger("chargepoint-agent").critical("%s", harmless(error))
+        sys.exit(_exit_code(error))
 
 
 @main.command()
@@ -77,7 +88,8 @@ def demo(*, once: bool, as_json: bool) -> None:
     """Play a deck of cards against a simulated eMSP, reader and relay: the real agent, no hardware."""
     from fakes.demo import play
 
-    asyncio.run(play(once=once, as_json=as_json))
+    with suppress(KeyboardInterrupt):  # the deck's own way to end
+        asyncio.run(play(once=once, as_json=as_json))
 
 
 @main.group()
@@ -91,10 +103,13 @@ def config() -> None:
 def config_check(config_path: Path) -> None:
     """Say whether the configuration can be used, and if not, where it is wrong."""
     from agent.config import credentials_token
+    from agent.ocpi.client import tls_context
 
     loaded = _load(config_path)
     for peer in loaded.peer:
         credentials_token(peer, config_path)
+        if peer.ca_file:
+            tls_context(config_path.parent / peer.ca_file)
     parts = (("EVSE", loaded.evse), ("reader", loaded.reader), ("peer", loaded.peer))
     counted = ", ".join(f"{len(things)} {name}{'s' if len(things) != 1 else ''}" for name, things in parts)
     click.echo(f"{config_path}: good: {counted}")
@@ -143,7 +158,7 @@ def tokens_sync(config_path: Path, *, full: bool, peer: str | None) -> None:
 @tokens.command("list")
 @_config_option
 @click.option("--peer", help="Only tokens that this peer brought.")
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="At most so many.")
+@click.option("--limit", default=100, show_default=True, type=click.IntRange(1, 1_000_000), help="At most so many.")
 @_json_option
 @_says_what_is_wrong
 def tokens_list(config_path: Path, *, peer: str | None, limit: int, as_json: bool) -> None:
@@ -179,7 +194,7 @@ def tokens_explain(config_path: Path, uid: str) -> None:
 
 @main.command()
 @_config_option
-@click.option("--limit", default=20, show_default=True, type=click.IntRange(1), help="The newest so many.")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1_000_000), help="The newest so many.")
 @click.option("--evse", help="Only this EVSE.")
 @_json_option
 @_says_what_is_wrong
@@ -199,12 +214,13 @@ def relays() -> None:
 @_config_option
 @_says_what_is_wrong
 def relays_open(config_path: Path) -> None:
-    """Open every relay, for when the agent was killed: some kernels keep a pin as it was."""
-    from agent.main import open_relays
+    """Open every relay, for when the agent was killed: some kernels keep a pin as it was.
 
-    loaded = _load(config_path)
-    open_relays(loaded)
-    click.echo(f"{len(loaded.evse)} relay(s) open")
+    Needs no disk that can be written, and of the configuration nothing but the relays of [[evse]].
+    """
+    from agent.commands.relays import open_all
+
+    open_all(config_path)
 
 
 def _load(path: Path) -> "Config":
@@ -213,10 +229,25 @@ def _load(path: Path) -> "Config":
     return load(path)
 
 
+_LOG_FORMAT = "%(asctime)s %(levelname)-7s %(name)s: %(message)s"
+
+
 def _log_to_stderr(level: str) -> None:
-    logging.basicConfig(
-        stream=sys.stderr, level=level.upper(), format="%(asctime)s %(levelname)-7s %(name)s: %(message)s"
-    )
+    logging.basicConfig(stream=sys.stderr, level=level.upper(), format=_LOG_FORMAT)
+    _keep_uids_out()
+
+
+def _log_in_background(level: str) -> None:
+    """The same without ever waiting for whoever reads it; what nobody caught goes the same way."""
+    from agent.commands.background_log import BackgroundLog
+
+    logging.basicConfig(handlers=[BackgroundLog(sys.stderr.fileno())], level=level.upper(), format=_LOG_FORMAT)
+    log = logging.getLogger("chargepoint-agent")
+    sys.excepthook = lambda kind, error, trace: log.critical("ended by a fault", exc_info=(kind, error, trace))
+    _keep_uids_out()
+
+
+def _keep_uids_out() -> None:
     # httpx writes each request's URL at INFO, and an authorize URL holds the card's uid.
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)

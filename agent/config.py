@@ -9,11 +9,12 @@ import os
 import re
 import tomllib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, get_args, get_origin, get_type_hints
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import msgspec
 
@@ -26,6 +27,7 @@ Count = Annotated[int, msgspec.Meta(ge=0)]
 Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 CountryCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2}$")]
 PartyId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]{3}$")]
+Owner = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2}-[A-Za-z0-9]{3}$")]
 CiString36 = Annotated[str, msgspec.Meta(min_length=1, max_length=36, pattern=r"^[\x21-\x7e]+$")]
 
 
@@ -72,14 +74,15 @@ class PolicySection(_Section, frozen=True, kw_only=True):
     deadline_s: Annotated[float, msgspec.Meta(gt=0, le=120)] = 5.0
     reserve_s: Positive = 0.25
     late_window_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 30.0
+    stop_after_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 3.0
 
 
 class BreakerSection(_Section, frozen=True, kw_only=True):
     """When a peer is taken for down, and how it is found again."""
 
     failures: Count = 3
-    probe_every_s: Positive = 30.0
-    retry_first_s: Positive = 2.0
+    probe_every_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 30.0
+    retry_first_s: Annotated[float, msgspec.Meta(ge=0.05, le=86_400)] = 2.0
     retry_most_s: Positive = 60.0
 
 
@@ -106,6 +109,7 @@ class PeerSection(_Section, frozen=True, kw_only=True):
     ca_file: str | None = None
     allow_http: bool = False
     hub: bool = False
+    owners: tuple[Owner, ...] = ()
     page_size: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 250
 
 
@@ -166,13 +170,16 @@ class Config(_Section, frozen=True, kw_only=True):
 
 def load(path: Path) -> Config:
     """Read and check the whole file. Raises ConfigError naming file, key and what was expected."""
+    return parse(_text(path), path)
+
+
+def _text(path: Path, errors: str = "strict") -> str:
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8", errors=errors)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file; name the configuration with --config FILE") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: can't be read: {error}") from error
-    return parse(text, path)
 
 
 def parse(text: str, path: Path) -> Config:
@@ -190,7 +197,84 @@ def parse(text: str, path: Path) -> Config:
     if config.policy.reserve_s >= config.policy.deadline_s:
         expected = f"less than policy.deadline_s ({config.policy.deadline_s:g}), for the peers need time too"
         raise ConfigError(f"{path}: policy.reserve_s: expected {expected}")
+    if config.breaker.retry_first_s > config.breaker.retry_most_s:
+        expected = f"at most breaker.retry_most_s ({config.breaker.retry_most_s:g})"
+        raise ConfigError(f"{path}: breaker.retry_first_s: expected {expected}")
     return config
+
+
+@dataclass(frozen=True, slots=True)
+class RelaysFound:
+    """The relays of a file that may be broken elsewhere."""
+
+    relays: tuple[RelaySection, ...]
+    faults: tuple[str, ...]
+    """One sentence for each relay that is there and can't be read: a guess at its level might close it."""
+    directory: Path | None
+    """Of the databases, where the file says it."""
+
+
+def load_relays(path: Path) -> RelaysFound:
+    """Read the relays, and of the rest no more than where the databases are; it may hold any mistake.
+
+    Raises ConfigError for a file that can't be read or names no relay.
+    """
+    text = _text(path, errors="replace")
+    try:
+        raw = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        found, directory = list(_relay_lines(text)), _directory_line(text)
+    else:
+        evses = raw.get("evse")
+        tables = evses if isinstance(evses, list) else [evses] if isinstance(evses, dict) else []
+        found = [evse.get("relay") if isinstance(evse, dict) else None for evse in tables]
+        storage = raw.get("storage")
+        directory = storage.get("directory") if isinstance(storage, dict) else None
+    relays, faults = [], []
+    for number, table in enumerate(found, 1):
+        try:
+            relays.append(msgspec.convert(table, RelaySection))
+        except msgspec.ValidationError as error:
+            faults.append(f"{path}: relay #{number} can't be read, and was not opened: {error}")
+    if not found:
+        raise ConfigError(f"{path}: no [[evse]] with a relay is there")
+    return RelaysFound(tuple(relays), tuple(faults), Path(directory) if isinstance(directory, str) else None)
+
+
+_HEADER = re.compile(r"^[ \t]*(?=\[)", re.MULTILINE)
+_RELAY_TABLE = re.compile(r"\[\s*evse\s*\.\s*relay\s*\]")
+_RELAY_LINE = re.compile(r"^[ \t]*relay[ \t]*=.*$", re.MULTILINE)
+_RELAY_DOTTED = re.compile(r"^[ \t]*relay[ \t]*\..*$", re.MULTILINE)
+_DIRECTORY_LINE = re.compile(r"^[ \t]*directory[ \t]*=.*$", re.MULTILINE)
+
+
+def _relay_lines(text: str) -> Iterator[object]:
+    """The relays of a text that is no TOML, table by table; None for one that can't be read by itself either."""
+    for part in _HEADER.split(text):
+        if _RELAY_TABLE.match(part):
+            # Whole: without a misspelt `active_high` the pin would be driven to the wrong level.
+            yield _value(part, "evse", "relay")
+            continue
+        for line in _RELAY_LINE.findall(part):
+            yield _value(line, "relay")
+        if dotted := _RELAY_DOTTED.findall(part):
+            yield _value("\n".join(dotted), "relay")
+
+
+def _directory_line(text: str) -> object:
+    lines = _DIRECTORY_LINE.findall(text)
+    return _value(lines[0], "directory") if len(lines) == 1 else None
+
+
+def _value(text: str, *keys: str) -> object:
+    """What stands at the keys of a piece of TOML, or None."""
+    try:
+        value: object = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        return None
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def policy_of(section: PolicySection) -> Policy:
@@ -206,6 +290,7 @@ def policy_of(section: PolicySection) -> Policy:
         deadline_s=section.deadline_s,
         reserve_s=section.reserve_s,
         late_window_s=section.late_window_s,
+        stop_after_s=section.stop_after_s,
     )
 
 
@@ -318,6 +403,11 @@ def _check_uniqueness(config: Config, path: Path) -> None:
                     f'{path}: evse #{number}: readers: no [[reader]] is named "{name}"; there are: {names}'
                 )
     _unique([name for e in config.evse for name in e.readers], path, "evse", "readers", "one reader serves one EVSE")
+    unused = sorted(known - {name for evse in config.evse for name in evse.readers})
+    if unused:
+        raise ConfigError(
+            f'{path}: reader: name: no [[evse]] names "{unused[0]}" among its readers: it would do nothing'
+        )
 
 
 def _unique(values: list[str], path: Path, table: str, key: str, why: str = "each needs its own") -> None:
@@ -333,8 +423,11 @@ def _check_peers(config: Config, path: Path) -> None:
             raise ConfigError(f"{where}: expected one of versions_url and tokens_url")
         if [peer.token, peer.token_file, peer.token_credential].count(None) != 2:
             raise ConfigError(f"{where}: expected one of token, token_file and token_credential")
-        url = urlsplit(peer.versions_url or peer.tokens_url or "")
-        key = "versions_url" if peer.versions_url else "tokens_url"
+        key = "versions_url" if peer.versions_url is not None else "tokens_url"
+        try:
+            url = _split(peer.versions_url or peer.tokens_url or "")
+        except ValueError as error:
+            raise ConfigError(f"{where}: {key}: {error}") from error
         if url.scheme not in {"https", "http"} or not url.hostname:
             raise ConfigError(f"{where}: {key}: expected a URL that begins with https://")
         if url.username or url.password:
@@ -345,3 +438,18 @@ def _check_peers(config: Config, path: Path) -> None:
                 "over plain HTTP anybody on the way reads the credentials token; set allow_http = true to accept that"
             )
             raise ConfigError(f"{where}: {key}: expected https://; {risk}")
+
+
+def _split(text: str) -> SplitResult:
+    """The parts of a URL. Raises ValueError for what is none, in words that don't repeat it."""
+    # urlsplit drops line ends and tabs silently: what is checked would not be what is sent.
+    if not text.isprintable() or " " in text:
+        raise ValueError("expected a URL without blanks and control characters")
+    try:
+        url = urlsplit(text)
+        port = url.port
+    except ValueError as error:
+        raise ValueError(f"expected a URL: {error}") from error
+    if port == 0:
+        raise ValueError("expected a URL with a port from 1 to 65535, or none")
+    return url

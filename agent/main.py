@@ -7,16 +7,17 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 
-from agent.config import Config, EvseSection, PeerSection, ReaderSection, credentials_token, policy_of
+from agent.config import Config, EvseSection, PeerSection, ReaderSection, RelaySection, credentials_token, policy_of
 from agent.core.uid import UidFormat
-from agent.errors import BusyError, StoreError
+from agent.errors import BusyError, DeviceError, StoreError
 from agent.model import EndReason, Policy, Tap
 from agent.ocpi.client import OcpiClient, tls_context
 from agent.ports import Reader, ReaderState
@@ -38,6 +39,9 @@ log = logging.getLogger(__name__)
 
 RESTART_S = 1.0
 """How soon a part that crashed is started again: at once would spin, a driver waits longer than this anyway."""
+
+DISPLAYS_CLOSE_S = 1.0
+"""How long the end waits for the last texts to be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +71,25 @@ async def run_agent(config: Config, config_path: Path) -> None:
         log.info("stopped; every relay is open")
 
 
-def open_relays(config: Config) -> None:
-    """Open every relay of the configuration: after an agent that was killed, for some kernels keep a pin's level.
+def open_relays(relays: Sequence[RelaySection], folder: Path | None) -> list[str]:
+    """Open each relay: after an agent that was killed, for some kernels keep a pin's level. Returns what failed, named.
 
-    Raises BusyError while an agent is running, which alone may switch then; DeviceError.
+    Every relay is tried, whatever becomes of the others. Raises BusyError while an agent is running on the databases
+    in `folder`, which alone may switch then; that this can't be found out hinders nothing.
     """
-    with _alone_in(storage_folder(config)):
-        for evse in config.evse:
-            GpioRelay(evse.relay.gpio, active_high=evse.relay.active_high).detach()
+    with ExitStack() as stack:
+        try:
+            if folder is not None:
+                stack.enter_context(_alone_in(folder))
+        except StoreError as error:
+            log.warning("whether an agent is running can't be told, the relays are opened all the same: %s", error)
+        faults = []
+        for relay in relays:
+            try:
+                GpioRelay(relay.gpio, active_high=relay.active_high).detach()
+            except DeviceError as error:
+                faults.append(str(error))
+        return faults
 
 
 class Agent:
@@ -133,31 +148,34 @@ async def agent_of(
 ) -> AsyncIterator[Agent]:
     """Assemble an agent; on the way out every relay is open and every database closed.
 
-    Raises ConfigError, StoreError, DeviceError or BusyError before anything was started.
+    Raises ConfigError, StoreError, DeviceError or BusyError before anything was started. Whatever it raises but
+    BusyError, the relays are open: they come before all that a broken disk or a missing file could prevent.
     """
     policy = policy_of(config.policy)
     async with AsyncExitStack() as stack:
+        relays = stack.enter_context(_relays_of(config))
         clients = await stack.enter_async_context(clients_of(config, config_path))
         stores = await stack.enter_async_context(stores_of(config))
         interrupted = await stores.journal.close_open(datetime.now(UTC), EndReason.RESTART)
         if interrupted:
             log.warning("%d authorization(s) were running when the agent last ended; they are ended", interrupted)
         peers = [_peer(section, clients[section.name], config, policy) for section in config.peer]
-        backend = PeerBackend(peers, late_window_s=policy.late_window_s)
+        fair_share_s = (policy.deadline_s - policy.reserve_s) / 2
+        backend = PeerBackend(peers, late_window_s=policy.late_window_s, fair_share_s=fair_share_s)
         syncs = syncs_of(config, clients, stores.whitelist, stores.whitelist_path)
         repair = WhitelistRepair(stores.whitelist, syncs)
         stack.push_async_callback(repair.stop)
+        displays = {section.uid: _display(section, display_stream) for section in config.evse}
+        stack.callback(_close, displays.values())
         evses = {}
         for section in config.evse:
-            relay = GpioRelay(section.relay.gpio, active_high=section.relay.active_high)
-            stack.callback(relay.detach)
             evses[section.uid] = EvseTapLoop(
                 section.uid,
                 location_id=config.location.id,
                 language=section.language or config.location.language,
                 policy=policy,
-                relay=relay,
-                display=_display(section, display_stream),
+                relay=relays[section.uid],
+                display=displays[section.uid],
                 whitelist=stores.whitelist,
                 backend=backend,
                 journal=stores.journal,
@@ -172,6 +190,8 @@ async def agent_of(
             if reader.name in section.readers
         ]
         schedule = SyncSchedule(repair.watched(), every=timedelta(minutes=config.sync.every_min))
+        for relay in relays.values():
+            stack.callback(relay.detach)  # here as well: before the wait for whatever closes slowly
         yield Agent(list(evses.values()), readers, peers, syncs, schedule, backend, stores, on_ready)
 
 
@@ -212,9 +232,18 @@ def syncs_of(
                 overlap=timedelta(seconds=config.sync.overlap_s),
                 page_size=peer.page_size,
             ),
+            owners=_owners(peer),
         )
         for peer in config.peer
     ]
+
+
+def _owners(peer: PeerSection) -> frozenset[tuple[str, str]] | None:
+    """Whose tokens a peer may bring: its own and those that are named; a hub, unless some are named, everybody's."""
+    named = {(party[:2].upper(), party[3:].upper()) for party in peer.owners}
+    if peer.hub:
+        return frozenset(named) or None
+    return frozenset({(peer.country_code.upper(), peer.party_id.upper()), *named})
 
 
 def storage_folder(config: Config) -> Path:
@@ -229,10 +258,9 @@ def storage_folder(config: Config) -> Path:
 
 @asynccontextmanager
 async def stores_of(config: Config) -> AsyncIterator[Stores]:
-    """Both databases, for one agent at a time. Raises StoreError or BusyError."""
+    """Both databases; the caller holds the folder's lock. Raises StoreError."""
     folder = storage_folder(config)
     async with AsyncExitStack() as stack:
-        stack.enter_context(_alone_in(folder))
         journal = await Journal.open(folder / "state.db")
         stack.push_async_callback(journal.close)
         whitelist = await Whitelist.open(folder / "whitelist.db")
@@ -241,18 +269,51 @@ async def stores_of(config: Config) -> AsyncIterator[Stores]:
 
 
 @contextmanager
+def _relays_of(config: Config) -> Iterator[dict[str, GpioRelay]]:
+    """The relays by EVSE, open, while no other agent has the databases; open and given back on every way out.
+
+    Raises BusyError with every pin untouched; StoreError and DeviceError when all relays that can be are open.
+    """
+    sections = [evse.relay for evse in config.evse]
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(_alone_in(storage_folder(config)))
+        except StoreError:
+            # No agent can run here, so there is none to disturb.
+            for fault in open_relays(sections, None):
+                log.error("%s", fault)
+            raise
+        relays = {}
+        try:
+            for evse in config.evse:
+                relays[evse.uid] = GpioRelay(evse.relay.gpio, active_high=evse.relay.active_high)
+                stack.callback(relays[evse.uid].detach)
+        except DeviceError:
+            for fault in open_relays(sections[len(relays) + 1 :], None):
+                log.error("%s", fault)
+            raise
+        yield relays
+
+
+@contextmanager
 def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: two agents that switch one relay would each open it under the other's driver."""
-    path = folder / "agent.lock"
+    """Hold the folder's lock: two agents that switch one relay would each open it under the other's driver.
+
+    The lock is the directory's own: to take it, nothing needs to be written. Raises BusyError when another process
+    holds it, StoreError when it can't be had at all.
+    """
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError as error:
-        raise StoreError(f"{path}: can't be opened: {error}; the agent's user must be able to write there") from error
+        raise StoreError(f"{folder}: can't be opened: {error}; the agent's user must be able to read it") from error
     try:
         fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         os.close(fd)
         raise BusyError(f"{folder}: another agent is running on these databases; stop it first") from None
+    except OSError as error:
+        os.close(fd)
+        raise StoreError(f"{folder}: can't be locked: {error}; use a local disk") from error
     try:
         yield
     finally:
@@ -297,7 +358,9 @@ def _peer(section: PeerSection, client: OcpiClient, config: Config, policy: Poli
         retry_most_s=breaker.retry_most_s,
         timeout_s=policy.deadline_s - policy.reserve_s,
     )
-    return Peer(section.name, client, breaker=Breaker(breaker.failures), times=times)
+    return Peer(
+        section.name, client, breaker=Breaker(breaker.failures, trial_first_s=breaker.retry_first_s), times=times
+    )
 
 
 def _reader(section: ReaderSection) -> SerialReader:
@@ -318,3 +381,10 @@ def _reader(section: ReaderSection) -> SerialReader:
 def _display(section: EvseSection, stream: TextIO) -> ConsoleDisplay:
     shape = section.display
     return ConsoleDisplay(stream, columns=shape.columns, rows=shape.rows, charset=shape.charset, label=section.uid)
+
+
+def _close(displays: Iterable[ConsoleDisplay]) -> None:
+    """Let the last texts be written; one that nobody reads holds up the end for no more than a second, all together."""
+    until = time.monotonic() + DISPLAYS_CLOSE_S
+    for display in displays:
+        display.close(max(0.0, until - time.monotonic()))

@@ -3,6 +3,8 @@
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
+import click
+
 
 @asynccontextmanager
 async def closed_by(close: Callable[[], Awaitable[None]]) -> AsyncIterator[None]:
@@ -11,3 +13,9 @@ async def closed_by(close: Callable[[], Awaitable[None]]) -> AsyncIterator[None]
         yield
     finally:
         await close()
+
+
+def say_if_cut(shown: int, limit: int) -> None:
+    """Say on standard error that there may be more than what was shown: a list that ends silently looks whole."""
+    if shown == limit:
+        click.echo(f"only the first {limit} are shown; --limit shows more", err=True)

@@ -1,30 +1,35 @@
 """`authorizations`: what was decided here, from `state.db` alone."""
 
-import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
-from agent.commands import closed_by
+from agent.commands import closed_by, say_if_cut
+from agent.commands.terminal import harmless, json_text
 from agent.config import Config
-from agent.errors import StoreError
+from agent.errors import ConfigError
 from agent.model import Recorded
-from agent.store.journal import Journal
+from agent.store.journal import Records
 
 
 async def listing(config: Config, *, limit: int, evse_uid: str | None, as_json: bool) -> None:
-    """Print the newest records, newest first. Raises StoreError when there is no `state.db`."""
-    path = Path(config.storage.directory) / "state.db"
-    if not path.exists():
-        raise StoreError(f"{path}: not there yet; the agent makes it when it first runs")
-    journal = await Journal.open(path)
-    async with closed_by(journal.close):
-        records = await journal.recent(limit, evse_uid=evse_uid)
+    """Print the newest records, newest first. Reads only, so a worn-out disk or another user's file will do.
+
+    Raises StoreError when there is no `state.db`, or one of another version; ConfigError for an unknown EVSE.
+    """
+    evses = [evse.uid for evse in config.evse]
+    if evse_uid is not None and evse_uid not in evses:
+        raise ConfigError(f"no [[evse]] has the uid {evse_uid}; there are: {', '.join(evses)}")
+    kept = await Records.open_read_only(Path(config.storage.directory) / "state.db")
+    async with closed_by(kept.close):
+        records = await kept.recent(limit, evse_uid=evse_uid)
     if as_json:
         for record in records:
-            click.echo(json.dumps(as_object(record), ensure_ascii=False))
+            click.echo(json_text(as_object(record)))
     else:
         _print_table(records)
+    say_if_cut(len(records), limit)
 
 
 def as_object(record: Recorded) -> dict[str, object]:
@@ -69,19 +74,23 @@ def as_object(record: Recorded) -> dict[str, object]:
 
 
 def _print_table(records: list[Recorded]) -> None:
+    for line in _lines(records):
+        click.echo(harmless(line))
     if not records:
         click.echo("no card has been held to a reader here yet")
-        return
+
+
+def _lines(records: list[Recorded]) -> Iterator[str]:
     for record in records:
         entry = record.entry
         ended = f", ended {record.ended_at:%H:%M:%S} ({record.ended_because})" if record.ended_at else ""
-        click.echo(
+        yield (
             f"#{record.id} {entry.tapped_at:%Y-%m-%d %H:%M:%S}Z {entry.evse_uid} {entry.uid} "
             f"{entry.verdict.upper()} {entry.reason} ({entry.source}, {entry.latency_ms:.1f} ms){ended}"
         )
-        click.echo(f"    {entry.detail}")
+        yield f"    {entry.detail}"
         if entry.authorization_reference:
-            click.echo(f"    authorization_reference {entry.authorization_reference}")
+            yield f"    authorization_reference {entry.authorization_reference}"
         for late in record.late:
             joined = ", its reference joined" if late.joined else ""
-            click.echo(f"    late: peer {late.answer.peer}: {late.answer.outcome}, {late.answer.detail}{joined}")
+            yield f"    late: peer {late.answer.peer}: {late.answer.outcome}, {late.answer.detail}{joined}"

@@ -1,6 +1,5 @@
 """`tokens sync|list|show|explain`: the whitelist, pulled, looked at and explained. Works beside a running agent."""
 
-import json
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -13,7 +12,8 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from agent.commands import closed_by
+from agent.commands import closed_by, say_if_cut
+from agent.commands.terminal import harmless, json_text
 from agent.config import Config, policy_of
 from agent.core.decide import is_fresh, plan, settle
 from agent.core.uid import canonical
@@ -48,9 +48,9 @@ async def sync(config: Config, config_path: Path, *, peer: str | None, full: boo
                         report = await one.run_once(SyncKind.FULL if full else None, on_progress=tell)
                     except PeerError as error:
                         good = False
-                        click.echo(f"chargepoint-agent: {error}", err=True)
+                        click.echo(f"chargepoint-agent: {harmless(error)}", err=True)
                         continue
-                click.echo(_in_words(report))
+                click.echo(harmless(_in_words(report)))
     return good
 
 
@@ -89,23 +89,29 @@ def _plain_lines(peer: str) -> OnProgress:
 
 def _in_words(report: SyncReport) -> str:
     went_on = ", went on where it was interrupted" if report.resumed else ""
+    missed = f", {report.missed} missed for the first time" if report.missed else ""
+    doubt = f"; nothing was withdrawn, for {harmless(report.doubt)}" if report.doubt else ""
     return (
         f"peer {report.peer}: {report.kind} synchronisation complete: {report.tokens} tokens on {report.pages} pages, "
-        f"{report.skipped} skipped, {report.withdrawn} withdrawn{went_on}"
+        f"{report.skipped} skipped, {report.withdrawn} withdrawn{missed}{went_on}{doubt}"
     )
 
 
 async def listing(config: Config, *, peer: str | None, limit: int, as_json: bool) -> None:
     """Print tokens by key, and without `as_json` how many there are of each peer and how old its list is."""
     async with _existing(config) as whitelist:
+        counts = await whitelist.count()
+        known = {*counts, *(p.name for p in config.peer)}
+        if peer is not None and peer not in known:
+            raise ConfigError(f"no peer is named {peer}; there are: {', '.join(sorted(known)) or 'none'}")
         rows = await whitelist.list_tokens(peer=peer, limit=limit)
+        say_if_cut(len(rows), limit)
         if as_json:
             for row in rows:
-                click.echo(json.dumps(_as_object(row), ensure_ascii=False))
+                click.echo(json_text(_as_object(row)))
             return
         for row in rows:
             click.echo(_line(row))
-        counts = await whitelist.count()
         states = await whitelist.sync_states()
     for name, count in counts.items():
         if peer in {None, name}:
@@ -122,7 +128,7 @@ async def show(config: Config, uid: str, *, as_json: bool) -> bool:
     async with _existing(config) as whitelist:
         rows = await whitelist.find(_card(uid))
     for row in rows:
-        click.echo(json.dumps(_as_object(row), ensure_ascii=False, indent=None if as_json else 2))
+        click.echo(json_text(_as_object(row), indent=None if as_json else 2))
     if not rows:
         click.echo("no list names this card", err=True)
     return bool(rows)
@@ -139,7 +145,7 @@ async def explain(config: Config, uid: str) -> None:
         click.echo("listed:  by nobody")
     step = plan(rows, policy, now)
     if isinstance(step, Decision):
-        click.echo(f"at once: {step.verdict}, {step.reason}: {step.detail}")
+        click.echo(harmless(f"at once: {step.verdict}, {step.reason}: {step.detail}"))
         return
     names = step.peers or [p.name for p in config.peer]
     asked = ", ".join(names) or "nobody, for no peer is configured"
@@ -178,7 +184,8 @@ async def _existing(config: Config) -> AsyncIterator[Whitelist]:
 def _line(row: ListedToken) -> str:
     state = "withdrawn" if row.withdrawn else "valid" if row.token.valid else "not valid"
     token = row.token
-    return f"{token.uid} {token.owner} {token.whitelist} {state}, contract {token.contract_id}, from {row.peer}"
+    said = f"{token.uid} {token.owner} {token.whitelist} {state}, contract {token.contract_id}, from {row.peer}"
+    return harmless(said)
 
 
 def _as_object(row: ListedToken) -> dict[str, object]:

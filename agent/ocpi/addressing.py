@@ -7,6 +7,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from agent import __version__
 from agent.errors import ConfigError
+from agent.ocpi.paging import origin
 
 Party = tuple[str, str]
 """`(country_code, party_id)`."""
@@ -61,6 +62,15 @@ def addressing(peer: str, token: str, encoding: Encoding, *, us: Party, them: Pa
         (b"User-Agent", f"chargepoint-agent/{__version__}".encode()),
     )
     return Addressing(us, them, hub, (token, encoded), common)
+
+
+def check_url(text: str) -> str | None:
+    """What is wrong with a configured URL, for its key to be put in front; None for one that requests can go to."""
+    try:
+        origin(text)
+    except ValueError as error:
+        return f"expected a URL, but it is {error}"
+    return None
 
 
 def authorize_url(tokens_url: str, uid: str) -> str:

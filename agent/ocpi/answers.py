@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import msgspec
 
@@ -13,17 +13,40 @@ from agent.ocpi.envelope import UNREADABLE, Envelope
 from agent.ocpi.failures import Failure, harmless, of_http, of_status_code
 
 _T = TypeVar("_T")
+_T_co = TypeVar("_T_co", covariant=True)
+
+_CODES = range(1000, 5000)
+"""OCPI's status codes. A gateway's own JSON may have a `status_code` too, of 404."""
+
+NOBODY_THERE = Failure(Outcome.SERVER_ERROR, "HTTP 404 without an OCPI answer: is the URL right?")
+"""A proxy, or an endpoint that has moved: nobody there knows anything of tokens."""
 
 
-def envelope_of(reply: Reply | Failure, secrets: Sequence[str]) -> Envelope | Failure:
-    """The envelope of a success; of anything else what the HTTP status and OCPI's code stand for."""
-    judged = reply if isinstance(reply, Failure) else _judge(reply)
+class Decoder(Protocol[_T_co]):
+    """Reads an answer's data; `msgspec.json.Decoder` is one."""
+
+    def decode(self, buf: bytes | msgspec.Raw, /) -> _T_co:
+        """Raises one of UNREADABLE."""
+        ...
+
+
+def envelope_of(
+    reply: Reply | Failure, secrets: Sequence[str], *, bare_404_is_answer: bool = True
+) -> Envelope | Failure:
+    """The envelope of a success; of anything else what the HTTP status and OCPI's code stand for.
+
+    A 404 means "unknown", and some peers send nothing with it. Where that can't be meant, `bare_404_is_answer` is
+    False, and a 404 without an envelope is NOBODY_THERE.
+    """
+    judged = reply if isinstance(reply, Failure) else _judge(reply, bare_404_is_answer=bare_404_is_answer)
     return without(judged, secrets) if isinstance(judged, Failure) else judged
 
 
-def data_of(reply: Reply | Failure, decoder: msgspec.json.Decoder[_T], secrets: Sequence[str]) -> _T | Failure:
+def data_of(
+    reply: Reply | Failure, decoder: Decoder[_T], secrets: Sequence[str], *, bare_404_is_answer: bool = True
+) -> _T | Failure:
     """What is inside the envelope of a success."""
-    answer = envelope_of(reply, secrets)
+    answer = envelope_of(reply, secrets, bare_404_is_answer=bare_404_is_answer)
     if isinstance(answer, Failure):
         return answer
     if not answer.has_data:
@@ -39,13 +62,17 @@ def without(failure: Failure, secrets: Sequence[str]) -> Failure:
     return replace(failure, detail=harmless(failure.detail, secrets))
 
 
-def _judge(reply: Reply) -> Envelope | Failure:
+def _judge(reply: Reply, *, bare_404_is_answer: bool) -> Envelope | Failure:
     try:
         answer = envelope.decode(reply.body)
     except UNREADABLE as error:
+        if reply.status == 404 and not bare_404_is_answer:
+            return NOBODY_THERE
         detail = f"the answer is no OCPI envelope: {error}" if reply.body else "the answer is empty"
         no_envelope = Failure(Outcome.MALFORMED, detail)
         return of_http(reply.status, "", reply.retry_after_s) or no_envelope
+    if reply.status == 404 and answer.status_code not in _CODES and not bare_404_is_answer:
+        return NOBODY_THERE
     words = f"OCPI {answer.status_code}: {answer.message}" if answer.message else f"OCPI {answer.status_code}"
     of_transport = of_http(reply.status, words, reply.retry_after_s)
     of_content = of_status_code(answer.status_code, words)

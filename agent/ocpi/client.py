@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
 
 import msgspec
@@ -17,15 +17,15 @@ import msgspec
 from agent import model
 from agent.errors import ConfigError, PeerError
 from agent.model import Outcome
-from agent.ocpi.addressing import Encoding, Party, addressing, authorize_url, with_query
-from agent.ocpi.answers import data_of, envelope_of, without
+from agent.ocpi.addressing import Encoding, Party, addressing, authorize_url, check_url, with_query
+from agent.ocpi.answers import NOBODY_THERE, data_of, envelope_of, without
 from agent.ocpi.connection import Connection, Reply
 from agent.ocpi.envelope import UNREADABLE, Envelope
 from agent.ocpi.failures import Failure, harmless
 from agent.ocpi.headers import http_date, number
-from agent.ocpi.paging import next_url, origin, same_origin, server
+from agent.ocpi.paging import joined, next_url, origin, same_origin, server
 from agent.ocpi.timestamps import wire_text
-from agent.ocpi.tokens import AUTHORIZATION_INFO, AuthorizationInfo, LocationReferences, Token, Unreadable, decode_list
+from agent.ocpi.tokens import AUTHORIZATION_INFO, AuthorizationInfo, LocationReferences, Token, Unreadable, read_list
 from agent.ocpi.versions import DETAILS, VERSION, VERSIONS, Endpoint
 
 __all__ = ["AuthorizeReply", "Endpoints", "Failure", "OcpiClient", "Page", "tls_context"]
@@ -34,6 +34,20 @@ AuthorizeReply = AuthorizationInfo | Failure
 
 _SMALL = 65_536
 """Bytes of any answer that is one object: a hundred times what a peer needs."""
+
+_LIMIT = 1000
+"""Objects of a page whose address does not say how many were asked for."""
+
+_MOST_LIMIT = 2000
+"""A Link is the peer's: it may ask for more, but is not given the room for more."""
+
+_OBJECTS_ANYWAY = 2000
+"""Some peers have their own page size. So many objects are taken whatever was asked for, and else four times that."""
+
+_OBJECT = 16 << 10
+"""Bytes that an object may take: fifty times what one does."""
+
+_PAGE_ANYWAY = 1 << 20
 
 _GOOD_HEALTH = frozenset({Outcome.UNKNOWN, Outcome.REJECTED, Outcome.OVERSIZED})
 """What a probe may come to although all is well: some peers offer no list, some their list only in one piece."""
@@ -106,16 +120,17 @@ class OcpiClient:
         """Raises ConfigError for a URL or a credentials token that can't be used.
 
         With `tokens_url`, versions are never asked; with `versions_url` alone the first request discovers it.
-        `tls` replaces trust in the system's certificates. To a `hub`, a question about a token whose owner is not
-        known goes without OCPI-to, for the hub to route.
+        A page has at most `most_page_bytes`, and fewer where few objects were asked for. `tls` replaces trust in
+        the system's certificates. To a `hub`, a question about a token whose owner is not known goes without
+        OCPI-to, for the hub to route.
         """
-        try:
-            scheme = origin(tokens_url or versions_url or "")[0]
-        except ValueError as error:
-            raise ConfigError(
-                f'peer "{peer}": versions_url or tokens_url: expected a URL, but it is {error}'
-            ) from error
+        url = tokens_url or versions_url or ""
+        wrong = check_url(url)
+        if wrong is not None:
+            raise ConfigError(f'peer "{peer}": versions_url or tokens_url: {wrong}')
+        scheme = origin(url)[0]
         self.peer = peer
+        self._configured = tokens_url
         self._tokens_url = tokens_url
         self._versions_url = versions_url
         self._most_page_bytes = most_page_bytes
@@ -132,11 +147,18 @@ class OcpiClient:
         return self._tokens_url
 
     async def authorize(
-        self, uid: str, location: model.LocationReferences, *, correlation_id: str, to: Party | None = None
+        self,
+        uid: str,
+        location: model.LocationReferences,
+        *,
+        correlation_id: str,
+        to: Party | None = None,
+        listed: bool = False,
     ) -> AuthorizeReply:
         """Ask in real time whether the RFID token `uid`, sent in the case given, may charge at `location`.
 
-        `to` is the token's owner where known. OCPI 2.2.1 mod_tokens, POST.
+        `to` is the token's owner where known. A peer that lists the token knows it: for a `listed` one a 404 that
+        says nothing of OCPI is a fault on the way, for another it is "unknown". OCPI 2.2.1 mod_tokens, POST.
         """
         if not uid.strip("."):
             # A path segment of dots means another path, percent-encoded or not (RFC 3986, 5.2.4).
@@ -149,19 +171,22 @@ class OcpiClient:
         headers.append((b"Content-Type", b"application/json"))
         url = authorize_url(tokens_url, uid)
         reply = await self._connection.send("POST", url, headers, most_bytes=_SMALL, content=body)
-        return data_of(reply, AUTHORIZATION_INFO, (*self._secrets, uid))
+        return data_of(reply, AUTHORIZATION_INFO, (*self._secrets, uid), bare_404_is_answer=not listed)
 
     async def probe(self) -> Failure | None:
         """Whether the peer answers: one small request, which also keeps a connection warm. None when it does.
 
-        A peer that answers without offering a list, or with too long a one, is in good health.
+        A peer that answers without offering a list, or with too long a one, is in good health. Where nothing of
+        OCPI is any more, a discovered address is forgotten: the next request discovers it again.
         """
         tokens_url = await self._ready()
         if isinstance(tokens_url, Failure):
             return tokens_url
         headers = self._addressing.routed(str(uuid4()), self._addressing.them)
         reply = await self._connection.send("GET", with_query(tokens_url, "limit=1"), headers, most_bytes=_SMALL)
-        answer = envelope_of(reply, self._secrets)
+        answer = envelope_of(reply, self._secrets, bare_404_is_answer=False)
+        if answer == NOBODY_THERE:
+            self._tokens_url = self._configured
         return answer if isinstance(answer, Failure) and answer.outcome not in _GOOD_HEALTH else None
 
     async def discover(self) -> Endpoints:
@@ -190,22 +215,28 @@ class OcpiClient:
         if not same_origin(url, tokens_url):
             return Failure(Outcome.MALFORMED, f"the page is on another server than {server(tokens_url)}")
         headers = self._addressing.routed(correlation_id or str(uuid4()), self._addressing.them)
-        reply = await self._connection.send("GET", url, headers, most_bytes=self._most_page_bytes)
+        limit = _limit_of(url)
+        most_bytes = min(self._most_page_bytes, max(limit * _OBJECT, _PAGE_ANYWAY))
+        reply = await self._connection.send("GET", url, headers, most_bytes=most_bytes)
         answer = envelope_of(reply, self._secrets)
         if isinstance(answer, Failure):
             return answer
         assert isinstance(reply, Reply)
-        return self._page(url, reply, answer)
+        return await self._page(url, reply, answer, limit)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._connection.aclose()
 
-    def _page(self, url: str, reply: Reply, answer: Envelope) -> Page | Failure:
+    async def _page(self, url: str, reply: Reply, answer: Envelope, limit: int) -> Page | Failure:
+        most = max(4 * limit, _OBJECTS_ANYWAY)
         try:
-            tokens, unreadable = decode_list(answer.data)
+            objects = await read_list(answer.data, most_objects=most)
         except UNREADABLE as error:
             return self._failure(f"the page is no list of tokens: {error}")
+        if objects is None:
+            return Failure(Outcome.OVERSIZED, f"the page has more than {most} objects, {limit} were asked for")
+        tokens, unreadable = objects
         following = next_url(reply.headers.get_list("link"), url)
         if following is not None and not same_origin(following, url):
             return self._failure(f"the next page is on another server, {server(following)}, not {server(url)}")
@@ -233,14 +264,14 @@ class OcpiClient:
         offered = {version.version.strip(): version.url for version in versions}
         if VERSION not in offered:
             return self._failure(f"offers OCPI {', '.join(sorted(offered)) or 'in no version'}, but not {VERSION}")
-        url = urljoin(self._versions_url, offered[VERSION])
+        url = joined(self._versions_url, offered[VERSION])
         details = await self._get("version details", url, DETAILS)
         return details if isinstance(details, Failure) else self._take_over(url, details.endpoints)
 
     def _take_over(self, details_url: str, endpoints: list[Endpoint]) -> Endpoints | Failure:
         for endpoint in endpoints:
             if endpoint.serves("tokens", "SENDER"):
-                tokens_url = urljoin(details_url, endpoint.url)
+                tokens_url = joined(details_url, endpoint.url)
                 if not self._may_follow(tokens_url):
                     return self._leads_astray("the tokens endpoint", tokens_url)
                 self._tokens_url = tokens_url
@@ -269,3 +300,9 @@ class OcpiClient:
 
     def _failure(self, detail: str) -> Failure:
         return without(Failure(Outcome.MALFORMED, detail), self._secrets)
+
+
+def _limit_of(url: str) -> int:
+    """How many objects a page's address asks for."""
+    limits = [number(value) for name, value in parse_qsl(urlsplit(url).query) if name == "limit"]
+    return min(limits[0] or _LIMIT, _MOST_LIMIT) if limits else _LIMIT

@@ -20,8 +20,11 @@ from agent.ocpi.headers import number, retry_after_s
 
 Headers = Sequence[tuple[bytes, bytes]]
 
-_BROKEN = (httpx.HTTPError, httpx.InvalidURL, OSError)
-"""What the transport raises for a network or a peer; some errors of TLS come out of it as they are."""
+_BROKEN = (httpx.HTTPError, httpx.InvalidURL, OSError, UnicodeError, OverflowError)
+"""What the transport raises for a network or a peer; some errors of TLS come out of it as they are.
+
+The last two are a host and a port that no socket takes.
+"""
 
 _ERROR_PAGE = 65_536
 """Bytes that are read of an answer which is an error anyway: enough to leave the connection usable."""

@@ -26,8 +26,8 @@ class CredentialsRole(msgspec.Struct, omit_defaults=True):
     """OCPI 2.2.1 credentials, CredentialsRole. `role` in any case, and any word: newer versions know more."""
 
     role: str
-    party_id: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,3}$")]
-    country_code: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{2}$")]
+    party_id: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,3}\Z")]
+    country_code: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{2}\Z")]
     business_details: BusinessDetails | None = None
 
     @property
@@ -44,7 +44,7 @@ class CredentialsRole(msgspec.Struct, omit_defaults=True):
 class Credentials(msgspec.Struct):
     """OCPI 2.2.1 credentials, Credentials object. Its `repr` does not show the token."""
 
-    token: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,64}$")]
+    token: Annotated[str, msgspec.Meta(pattern=r"^[\x21-\x7e]{1,64}\Z")]
     url: Annotated[str, msgspec.Meta(max_length=255)]
     roles: Annotated[tuple[CredentialsRole, ...], msgspec.Meta(min_length=1)]
 

@@ -17,6 +17,9 @@ from agent.model import Outcome
 _LONGEST = 120
 """Characters of a peer's own words: one line of a log, whatever it sends."""
 
+_MOST_LOOKED_AT = 4096
+"""Characters of them that are gone through: the words of a large answer would hold up every tap."""
+
 _SHORTEST_SECRET = 4
 """Shorter, it would stand in every other text, `HTTP 404` included."""
 
@@ -36,6 +39,9 @@ class Failure:
 
 def harmless(text: str, secrets: Sequence[str] = ()) -> str:
     """`text` as one printable line of at most 120 characters, with each secret replaced, in whatever case it stands."""
+    if len(text) > _MOST_LOOKED_AT:
+        # Less whatever the cut may have left of a secret, which would not be found any more.
+        text = text[: _MOST_LOOKED_AT - max(map(len, secrets), default=0)]
     for secret in secrets:
         if len(secret) < _SHORTEST_SECRET:
             continue
@@ -86,7 +92,7 @@ def of_status_code(code: int, words: str) -> Failure | None:
             return Failure(Outcome.MALFORMED, f"{words}: no status code of OCPI")
 
 
-def of_transport(error: httpx.HTTPError | httpx.InvalidURL | OSError) -> Failure:
+def of_transport(error: httpx.HTTPError | httpx.InvalidURL | OSError | UnicodeError | OverflowError) -> Failure:
     """What went wrong below the answer."""
     match error:
         case httpx.ConnectTimeout() | httpx.PoolTimeout():
@@ -95,7 +101,13 @@ def of_transport(error: httpx.HTTPError | httpx.InvalidURL | OSError) -> Failure
             return Failure(Outcome.TIMEOUT, "no answer in time")
         case httpx.RemoteProtocolError() if not hung_up(error):
             return Failure(Outcome.MALFORMED, f"the answer is no HTTP: {harmless(str(error))}")
-        case httpx.InvalidURL() | httpx.UnsupportedProtocol() | httpx.LocalProtocolError():
+        case (
+            httpx.InvalidURL()
+            | httpx.UnsupportedProtocol()
+            | httpx.LocalProtocolError()
+            | UnicodeError()
+            | OverflowError()
+        ):
             return Failure(Outcome.MALFORMED, "the URL or a header can't be sent")
         case _:
             return Failure(Outcome.UNREACHABLE, _cause(error))

@@ -10,6 +10,12 @@ from agent.ocpi.timestamps import as_utc
 _MOST_DIGITS = 15
 """More than any size, count or wait has; int() of thousands of digits raises."""
 
+_LONGEST_DATE = 100
+"""Characters; the longest form of RFC 9110 has 33."""
+
+_NO_DATE = (ValueError, OverflowError, TypeError, IndexError)
+"""What the standard library raises for odd dates: a year of twenty digits overflows, some versions miss a part."""
+
 
 def number(text: str | None) -> int | None:
     """A whole number; None for anything else."""
@@ -19,11 +25,11 @@ def number(text: str | None) -> int | None:
 
 def http_date(text: str | None) -> datetime | None:
     """An HTTP date (RFC 9110, 5.6.7) in UTC."""
-    if not text:
+    if not text or len(text) > _LONGEST_DATE:
         return None
     try:
         return as_utc(parsedate_to_datetime(text))
-    except ValueError:
+    except _NO_DATE:
         return None
 
 

@@ -1,20 +1,36 @@
 """The Tokens module's objects as they travel: read leniently, written with only what is set.
 
 What decides over a driver (`allowed`, `whitelist`, `valid`) must be readable, or the object as a whole is not.
-Everything else may be missing, null, unknown or in another case.
+Everything else may be missing, null, unknown or in another case. What names a token holds no control characters:
+it is printed, logged and put into URLs.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Annotated, NamedTuple, Self
+from typing import Annotated, Final, NamedTuple, Self, TypeVar
 
 import msgspec
 
 from agent import model
 from agent.ocpi.envelope import UNREADABLE
 from agent.ocpi.timestamps import as_utc
+
+_T = TypeVar("_T")
+
+_Id = Annotated[str, msgspec.Meta(max_length=64)]
+"""OCPI allows 36 characters. Some peers go a little beyond, which harms nothing."""
+
+_Words = Annotated[str, msgspec.Meta(max_length=256)]
+"""OCPI allows 64 characters or fewer; only people read these."""
+
+_LONGEST_TEXT: Final = 512
+"""Characters: OCPI 2.2.1 types, DisplayText."""
+
+_LONGEST_REFERENCE: Final = 255
+"""Characters. OCPI allows 36; a longer one is passed on all the same, but a record has no room for a novel."""
 
 
 class TokenType(StrEnum):
@@ -60,8 +76,8 @@ class AllowedType(StrEnum):
 class EnergyContract(msgspec.Struct, omit_defaults=True):
     """OCPI 2.2.1 mod_tokens, EnergyContract."""
 
-    supplier_name: str
-    contract_id: str | None = None
+    supplier_name: _Words
+    contract_id: _Words | None = None
 
 
 class DisplayText(msgspec.Struct):
@@ -79,26 +95,38 @@ class LocationReferences(msgspec.Struct, omit_defaults=True):
 
 
 class Token(msgspec.Struct, omit_defaults=True, gc=False):
-    """OCPI 2.2.1 mod_tokens, Token. `last_updated` is in UTC, whatever the peer wrote."""
+    """OCPI 2.2.1 mod_tokens, Token. `last_updated` is in UTC, whatever the peer wrote.
 
-    country_code: Annotated[str, msgspec.Meta(min_length=1)]
-    party_id: Annotated[str, msgspec.Meta(min_length=1)]
-    uid: Annotated[str, msgspec.Meta(min_length=1)]
+    Lengths are capped above OCPI's, but for the owner's: country and party go into headers and paths.
+    """
+
+    country_code: Annotated[str, msgspec.Meta(min_length=2, max_length=2)]
+    party_id: Annotated[str, msgspec.Meta(min_length=1, max_length=3)]
+    uid: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
     type: TokenType
-    contract_id: str
-    issuer: str
+    contract_id: _Id
+    issuer: _Words
     valid: bool
     whitelist: WhitelistType
     last_updated: datetime
-    visual_number: str | None = None
-    group_id: str | None = None
-    language: str | None = None
-    default_profile_type: str | None = None
+    visual_number: _Words | None = None
+    group_id: _Id | None = None
+    language: _Words | None = None
+    default_profile_type: _Words | None = None
     energy_contract: EnergyContract | None = None
 
     def __post_init__(self) -> None:
+        # In place of patterns, which would take as long as all the rest of reading a page.
         if self.last_updated.tzinfo is not UTC:
             self.last_updated = as_utc(self.last_updated)
+        owner = self.country_code + self.party_id
+        if not (owner.isascii() and owner.isalnum() and self.country_code.isalpha()):
+            raise ValueError("expected two letters as country_code, and letters and digits as party_id")
+        if not (self.uid + self.contract_id + (self.group_id or "")).isprintable():
+            raise ValueError("expected no control characters in uid, contract_id and group_id")
+
+
+_NULL = msgspec.Raw(b"null")
 
 
 class AuthorizationInfo(msgspec.Struct, omit_defaults=True):
@@ -108,13 +136,89 @@ class AuthorizationInfo(msgspec.Struct, omit_defaults=True):
     """
 
     allowed: AllowedType
-    token: msgspec.Raw = msgspec.Raw(b"null")
+    token: msgspec.Raw = _NULL
     location: LocationReferences | None = None
     authorization_reference: str | None = None
     info: DisplayText | str | None = None
 
 
-AUTHORIZATION_INFO = msgspec.json.Decoder(AuthorizationInfo, strict=False)
+class _Said(msgspec.Struct):
+    allowed: AllowedType
+    token: msgspec.Raw = _NULL
+    location: msgspec.Raw = _NULL
+    authorization_reference: msgspec.Raw = _NULL
+    info: msgspec.Raw = _NULL
+
+
+class _SaidText(msgspec.Struct):
+    text: str
+    language: msgspec.Raw = _NULL
+
+
+_SAID = msgspec.json.Decoder(_Said)
+_LOCATION = msgspec.json.Decoder(LocationReferences | None)
+_REFERENCE = msgspec.json.Decoder(str | int | None)
+_TEXT = msgspec.json.Decoder(_SaidText | str | None)
+_LANGUAGE = msgspec.json.Decoder(str | None)
+
+
+class _AuthorizationInfoDecoder:
+    """Reads each field by itself: a refusal must not be lost over the language of the text that explains it."""
+
+    def decode(self, buf: bytes | msgspec.Raw, /) -> AuthorizationInfo:
+        """Raises one of UNREADABLE for `allowed`, and for the `location` of one who is ALLOWED: it may exclude us.
+
+        Whatever else can't be read was not sent.
+        """
+        said = _SAID.decode(buf)
+        return AuthorizationInfo(
+            said.allowed, said.token, _location(said), _reference(said.authorization_reference), _text(said.info)
+        )
+
+
+AUTHORIZATION_INFO = _AuthorizationInfoDecoder()
+
+
+def _location(said: _Said) -> LocationReferences | None:
+    try:
+        location: LocationReferences | None = _LOCATION.decode(said.location)
+    except UNREADABLE as error:
+        if said.allowed is AllowedType.ALLOWED:
+            raise msgspec.ValidationError(f"ALLOWED, but the location is unreadable: {error}") from None
+        return None
+    return location
+
+
+def _reference(raw: msgspec.Raw) -> str | None:
+    """The reference unchanged, a number as its digits.
+
+    OCPI 2.2.1 types, CiString: printable characters. With others it could be in no CDR, and is taken for not sent.
+    """
+    reference = _readable(_REFERENCE, raw)
+    text = "" if reference is None else str(reference)
+    return text if text.isprintable() and 0 < len(text) <= _LONGEST_REFERENCE else None
+
+
+def _text(raw: msgspec.Raw) -> DisplayText | str | None:
+    """The text as one printable line that is no longer than a DisplayText may be."""
+    match _readable(_TEXT, raw):
+        case _SaidText(text=text, language=language) if line := _line(text):
+            return DisplayText(line, _line(_readable(_LANGUAGE, language) or ""))
+        case str() as text if line := _line(text):
+            return line
+        case _:
+            return None
+
+
+def _line(text: str) -> str:
+    return " ".join("".join(c if c.isprintable() else " " for c in text[:_LONGEST_TEXT]).split())
+
+
+def _readable(decoder: msgspec.json.Decoder[_T], raw: msgspec.Raw) -> _T | None:
+    try:
+        return decoder.decode(raw)
+    except UNREADABLE:
+        return None
 
 
 class Key(NamedTuple):
@@ -132,20 +236,31 @@ class Unreadable:
 
     index: int
     reason: str
+    """Empty after the first of a page: who sends a thousand bad objects does not send a thousand kinds."""
     key: Key
 
 
 class _Loose(msgspec.Struct):
-    country_code: object = ""
-    party_id: object = ""
-    uid: object = ""
-    type: object = ""
+    country_code: msgspec.Raw = _NULL
+    party_id: msgspec.Raw = _NULL
+    uid: msgspec.Raw = _NULL
+    type: msgspec.Raw = _NULL
 
 
 _PAGE = msgspec.json.Decoder(list[Token], strict=False)
 _OBJECTS = msgspec.json.Decoder(list[msgspec.Raw])
 _TOKEN = msgspec.json.Decoder(Token, strict=False)
 _LOOSE = msgspec.json.Decoder(_Loose)
+_KEY_PART = msgspec.json.Decoder(_Words)
+
+_REASONS: Final = 20
+"""Bad objects of a page whose reason is kept: a person reads no more."""
+
+_AT_ONCE: Final = 250
+"""Objects that are read before others get their turn: bad ones take a few microseconds each."""
+
+_COMMAS: Final = 32
+"""An object's at most. A Token with all its fields has 14."""
 
 
 def decode_list(data: bytes | msgspec.Raw) -> tuple[list[Token], list[Unreadable]]:
@@ -155,18 +270,54 @@ def decode_list(data: bytes | msgspec.Raw) -> tuple[list[Token], list[Unreadable
     correct ones are to be processed (OCPI 2.2.1 transport_and_format, GET). Raises one of UNREADABLE for what
     is no list.
     """
-    try:
-        return _PAGE.decode(data), []
-    except UNREADABLE:
-        pass
+    good = _all_good(data)
+    if good is not None:
+        return good, []
     tokens: list[Token] = []
     unreadable: list[Unreadable] = []
-    for index, raw in enumerate(_OBJECTS.decode(data)):
+    for _ in _one_by_one(_OBJECTS.decode(data), tokens, unreadable):
+        pass
+    return tokens, unreadable
+
+
+async def read_list(data: bytes | msgspec.Raw, *, most_objects: int) -> tuple[list[Token], list[Unreadable]] | None:
+    """`decode_list` for a page of any size and content: None for more than `most_objects`, and taps go on meanwhile.
+
+    Raises one of UNREADABLE for what is no list.
+    """
+    # The commas are counted in a millisecond, where to build three million zeros takes half a gigabyte.
+    if bytes(data).count(b",") > most_objects * _COMMAS:
+        return None
+    good = _all_good(data)
+    if good is not None:
+        return (good, []) if len(good) <= most_objects else None
+    objects = _OBJECTS.decode(data)
+    if len(objects) > most_objects:
+        return None
+    tokens: list[Token] = []
+    unreadable: list[Unreadable] = []
+    for _ in _one_by_one(objects, tokens, unreadable):
+        await asyncio.sleep(0)
+    return tokens, unreadable
+
+
+def _all_good(data: bytes | msgspec.Raw) -> list[Token] | None:
+    try:
+        return _PAGE.decode(data)
+    except UNREADABLE:
+        return None
+
+
+def _one_by_one(objects: list[msgspec.Raw], tokens: list[Token], unreadable: list[Unreadable]) -> Iterator[None]:
+    """Sorts `objects` into the other two, with a break now and then."""
+    for index, raw in enumerate(objects):
+        if index and index % _AT_ONCE == 0:
+            yield
         try:
             tokens.append(_TOKEN.decode(raw))
         except UNREADABLE as error:
-            unreadable.append(Unreadable(index, str(error), _key(raw)))
-    return tokens, unreadable
+            reason = str(error) if len(unreadable) < _REASONS else ""
+            unreadable.append(Unreadable(index, reason, _key(raw)))
 
 
 def _key(raw: msgspec.Raw) -> Key:
@@ -174,14 +325,10 @@ def _key(raw: msgspec.Raw) -> Key:
         loose = _LOOSE.decode(raw)
     except UNREADABLE:
         return Key()
-    of_type = _text(loose.type)
-    return Key(
-        _text(loose.country_code), _text(loose.party_id), _text(loose.uid), str(TokenType(of_type)) if of_type else ""
+    country_code, party_id, uid, of_type = (
+        _readable(_KEY_PART, part) or "" for part in (loose.country_code, loose.party_id, loose.uid, loose.type)
     )
-
-
-def _text(field: object) -> str:
-    return field if isinstance(field, str) else ""
+    return Key(country_code, party_id, uid, str(TokenType(of_type)) if of_type else "")
 
 
 def to_model(tokens: Sequence[Token]) -> list[model.Token]:

@@ -174,11 +174,11 @@ async def _migrate(connection: aiosqlite.Connection, path: Path, schema: Schema)
             await connection.execute_fetchall("ROLLBACK")
 
 
-def _connect(path: Path) -> aiosqlite.Connection:
+def _connect(path: Path, how: str = "mode=rw") -> aiosqlite.Connection:
     # At DEBUG aiosqlite logs every statement with its values: card uids among them.
     logging.getLogger("aiosqlite").setLevel(logging.INFO)
     # mode=rw: a file that was deleted meanwhile must not come back empty.
-    return aiosqlite.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=BUSY_S)
+    return aiosqlite.connect(f"{path.absolute().as_uri()}?{how}", uri=True, isolation_level=None, timeout=BUSY_S)
 
 
 async def open_database(
@@ -290,6 +290,74 @@ class Database:
             await self.writer.close()
 
 
+class ReadOnlyDatabase:
+    """An open file that is only looked at: nothing of it, its mode included, is changed, and nobody is kept waiting."""
+
+    def __init__(self, path: Path, connection: aiosqlite.Connection) -> None:
+        self.path = path
+        self._connection = connection
+
+    @classmethod
+    async def open(cls, path: Path, schema: Schema) -> Self:
+        """Open a file of the newest version. Raises StoreError."""
+        _check_readable(path)
+        with explained(path, "open"):
+            try:
+                return cls(path, await _look_at(path, schema, "mode=ro"))
+            except sqlite3.OperationalError:
+                # In WAL mode readers share an index file. Where it is missing and can't be made, nobody has the
+                # database open, and SQLite needs to be told so.
+                if path.with_name(f"{path.name}-shm").exists():
+                    raise
+            connection = await _look_at(path, schema, "mode=ro&immutable=1")
+        if _size(path.with_name(f"{path.name}-wal")):
+            log.warning("%s: its log can't be read from a read-only file system: the newest changes are missing", path)
+        return cls(path, connection)
+
+    async def read_aside(self, doing: str, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
+        """As `Database.read_aside`. Raises StoreError."""
+        with explained(self.path, doing):
+            return await fetch(self._connection, sql, parameters)
+
+    async def close(self) -> None:
+        """Close the file. May be called twice."""
+        with explained(self.path, "close"):
+            await self._connection.close()
+
+
+async def _look_at(path: Path, schema: Schema, how: str) -> aiosqlite.Connection:
+    connection = await _connect(path, how)
+    try:
+        version = await _read_version(connection, path, schema)
+        if version < schema.newest:
+            remedy = "the agent brings it up to date when it starts"
+            raise StoreError(f"{path}: has schema version {version}, this program reads {schema.newest}; {remedy}")  # noqa: TRY301 - the connection must be closed on this way too
+    except BaseException:
+        await connection.close()
+        raise
+    return connection
+
+
+def _check_readable(path: Path) -> None:
+    with _owned(path):
+        if not path.exists():
+            raise StoreError(f"{path}: not there yet; the agent makes it when it first runs")
+        if not os.access(path, os.R_OK):
+            raise PermissionError(None, "no permission to read")
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return 0
+
+
 async def open_state(path: Path) -> Database:
     """`state.db`: every change is on the disk when its call returns. Raises as `open_database` does."""
     return await Database.open(path, Schema.load("state", STATE_ID), page_size=STATE_PAGE)
+
+
+async def look_at_state(path: Path) -> ReadOnlyDatabase:
+    """`state.db` as it is, on a disk that can't be written as well. Raises StoreError."""
+    return await ReadOnlyDatabase.open(path, Schema.load("state", STATE_ID))

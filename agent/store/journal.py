@@ -30,7 +30,7 @@ from agent.model import (
     WhitelistType,
 )
 from agent.ports import Journal as JournalPort
-from agent.store.database import Database, from_us, open_state, to_us
+from agent.store.database import Database, ReadOnlyDatabase, from_us, look_at_state, open_state, to_us
 from agent.store.writer import Row
 
 _ENTRY = tuple(field.name for field in fields(Entry))
@@ -51,21 +51,62 @@ _CLOSE_OPEN = (
 _ALL_CLOSED = "UPDATE open_check SET up_to = (SELECT coalesce(max(id), 0) FROM authorization)"
 
 
-class Journal:
+class Records:
+    """What was taken down, to be read."""
+
+    def __init__(self, kept: Database | ReadOnlyDatabase) -> None:
+        """Use an open `state.db`, which the caller closes."""
+        self._kept = kept
+
+    @staticmethod
+    async def open_read_only(path: Path) -> "Records":
+        """Open the file without changing anything of it, for these records alone. Raises StoreError."""
+        return Records(await look_at_state(path))
+
+    async def close(self) -> None:
+        """Finish what is being written and close the file."""
+        await self._kept.close()
+
+    async def recent(self, limit: int, *, before: int | None = None, evse_uid: str | None = None) -> list[Recorded]:
+        """The newest records first, at most `limit` of them with ids below `before`. Raises StoreError."""
+        return await self._select(
+            "WHERE (? IS NULL OR id < ?) AND (? IS NULL OR evse_uid = ?) ORDER BY id DESC LIMIT ?",
+            (before, before, evse_uid, evse_uid, limit),
+        )
+
+    async def get(self, authorization_id: int) -> Recorded | None:
+        """One record, or None. Raises StoreError."""
+        for recorded in await self._select("WHERE id = ?", (authorization_id,)):
+            return recorded
+        return None
+
+    async def _select(self, condition: str, parameters: tuple[Any, ...]) -> list[Recorded]:
+        rows = await self._kept.read_aside("read records", f"{_SELECT} {condition}", parameters)
+        late = await self._late([row[0] for row in rows])
+        return [_recorded(row, late.get(row[0], ())) for row in rows]
+
+    async def _late(self, ids: list[int]) -> dict[int, tuple[LateAnswer, ...]]:
+        rows = await self._kept.read_aside(
+            "read late answers",
+            f"SELECT {_LATE} FROM late_answer"  # noqa: S608 - our own column names
+            " WHERE authorization_id IN (SELECT value FROM json_each(?)) ORDER BY id",
+            (json.dumps(ids),),
+        )
+        return _by_authorization(_late_answer(row) for row in rows)
+
+
+class Journal(Records):
     """A tap is one statement, and so one transaction: the schema's triggers bring along what belongs to it."""
 
     def __init__(self, database: Database) -> None:
         """Use an open `state.db`, which the caller closes."""
+        super().__init__(database)
         self._database = database
 
     @classmethod
     async def open(cls, path: Path) -> Self:
         """Open the file for this journal alone; `close` closes it. Raises StoreError."""
         return cls(await open_state(path))
-
-    async def close(self) -> None:
-        """Finish what is being written and close the file."""
-        await self._database.close()
 
     async def record(self, entry: Entry) -> int:
         """Take down a decided tap, and end the authorization that it ends, in one transaction. Returns its id.
@@ -95,33 +136,6 @@ class Journal:
             return len(ended)
 
         return await self._database.writer.transaction("end open authorizations", work)
-
-    async def recent(self, limit: int, *, before: int | None = None, evse_uid: str | None = None) -> list[Recorded]:
-        """The newest records first, at most `limit` of them with ids below `before`. Raises StoreError."""
-        return await self._select(
-            "WHERE (? IS NULL OR id < ?) AND (? IS NULL OR evse_uid = ?) ORDER BY id DESC LIMIT ?",
-            (before, before, evse_uid, evse_uid, limit),
-        )
-
-    async def get(self, authorization_id: int) -> Recorded | None:
-        """One record, or None. Raises StoreError."""
-        for recorded in await self._select("WHERE id = ?", (authorization_id,)):
-            return recorded
-        return None
-
-    async def _select(self, condition: str, parameters: tuple[Any, ...]) -> list[Recorded]:
-        rows = await self._database.read_aside("read records", f"{_SELECT} {condition}", parameters)
-        late = await self._late([row[0] for row in rows])
-        return [_recorded(row, late.get(row[0], ())) for row in rows]
-
-    async def _late(self, ids: list[int]) -> dict[int, tuple[LateAnswer, ...]]:
-        rows = await self._database.read_aside(
-            "read late answers",
-            f"SELECT {_LATE} FROM late_answer"  # noqa: S608 - our own column names
-            " WHERE authorization_id IN (SELECT value FROM json_each(?)) ORDER BY id",
-            (json.dumps(ids),),
-        )
-        return _by_authorization(_late_answer(row) for row in rows)
 
 
 def _entry_row(entry: Entry) -> Row:

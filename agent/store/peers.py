@@ -1,29 +1,155 @@
-"""What is remembered of each peer between starts: where its tokens are, found by the versions handshake.
+"""Our relations to OCPI peers: what we send to each, what each sends to us, and how far an exchange has come.
 
-Credentials are not here. A peer is known by the name that the configuration gives it.
+Each relation is one row with the hashes of the credentials tokens that open our interfaces to it. A method that
+changes it is one transaction. What a handshake is, and when a relation may change, is `runtime`'s business.
 """
 
-from dataclasses import dataclass
+import hmac
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
+from enum import StrEnum
+from hashlib import sha256
 from pathlib import Path
 from typing import Self
 
+import aiosqlite
+
+from agent.errors import BusyError
 from agent.store.database import Database, from_us, open_state, to_us
+from agent.store.writer import Row, fetch
+
+
+class PeerStatus(StrEnum):
+    """How far we are with a peer."""
+
+    INVITED = "invited"
+    """It has a token A of ours and has not used it."""
+    REGISTERING = "registering"
+    """We began a registration and do not know of its end."""
+    REGISTERED = "registered"
+    ROTATING = "rotating"
+    """Registered, and we began an exchange of new tokens of whose end we do not know."""
+    UNREGISTERED = "unregistered"
+
+
+class TokenKind(StrEnum):
+    """What a credentials token that we issued opens: OCPI 2.2.1 credentials, Registration."""
+
+    INVITE = "invite"
+    """CREDENTIALS_TOKEN_A."""
+    PENDING = "pending"
+    """Sent in a request of ours whose answer we do not have."""
+    CURRENT = "current"
+    PREVIOUS = "previous"
+    """Good until the current one has been used."""
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRole:
+    """OCPI 2.2.1 credentials, CredentialsRole."""
+
+    role: str
+    country_code: str
+    party_id: str
+    name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class PeerEndpoint:
-    """Where a peer's tokens were found: OCPI 2.2.1 versions, Endpoint for module `tokens`, role SENDER."""
+    """OCPI 2.2.1 version_information_endpoint, Endpoint; `url` is absolute."""
+
+    module: str
+    role: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class PeerRelation:
+    """All that is known of a peer. Its `repr` shows no token."""
+
+    name: str
+    status: PeerStatus
+    created_at: datetime
+    changed_at: datetime
+    revision: int = 0
+    """Another one after every change of what was agreed: who wants to change what he read, names it."""
+    versions_url: str | None = None
+    """Theirs."""
+    version: str | None = None
+    encoding: str = "base64"
+    """How they want their token: `base64` or `plain`."""
+    ca_file: str | None = None
+    """The only authority that they are trusted by; None for the system's."""
+    their_token: str | None = field(default=None, repr=False)
+    """What we send to them."""
+    their_previous_token: str | None = field(default=None, repr=False)
+    """What we sent before: good if the peer never learned that the exchange was complete."""
+    endpoints: tuple[PeerEndpoint, ...] = ()
+    roles: tuple[PeerRole, ...] = ()
+    note: str = ""
+    """For the operator: how to go on after an exchange that was cut off."""
+    confirmed: bool = False
+    """Whether the peer has used the current token: it knows that the exchange is complete."""
+    invite_expires_at: datetime | None = None
+
+    def endpoint(self, module: str, role: str) -> str | None:
+        """Where `module` is served in `role`."""
+        return next((e.url for e in self.endpoints if e.module == module and e.role in {role, ""}), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """A credentials token that somebody showed to us, and that we issued."""
+
+    peer: str
+    kind: TokenKind
+    status: PeerStatus
+    token: str = field(repr=False)
+    unused: bool
+    """It is current and this is its first use: to be confirmed."""
+    roles: tuple[PeerRole, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """What a complete exchange with a peer brought."""
 
     versions_url: str
-    """Where the discovery began; another one in the configuration makes this one stale."""
     version: str
-    tokens_url: str
-    saved_at: datetime
+    encoding: str
+    their_token: str = field(repr=False)
+    our_token: str = field(repr=False)
+    """What we issued to them; stored as a hash."""
+    endpoints: tuple[PeerEndpoint, ...]
+    roles: tuple[PeerRole, ...]
+    note: str = ""
+
+
+def hashed(token: str) -> bytes:
+    """A token as it is stored. Ours have 256 random bits, so that no salt and no slow hash could add anything."""
+    return sha256(token.encode()).digest()
+
+
+_ACCEPTED = (
+    "SELECT hash, kind, used_at, expires_at, peer.name, status, roles"
+    " FROM accepted_token JOIN peer ON peer.name = accepted_token.peer WHERE hash IN (?, ?)"
+)
+_RELATIONS = (
+    "SELECT name, status, created_at, changed_at, revision, versions_url, version, encoding, ca_file, their_token,"
+    " their_previous_token, endpoints, roles, note,"
+    " EXISTS (SELECT 1 FROM accepted_token WHERE peer = name AND kind = 'current' AND used_at IS NOT NULL),"
+    " (SELECT max(expires_at) FROM accepted_token WHERE peer = name AND kind = 'invite')"
+    " FROM peer WHERE ? IS NULL OR name = ? ORDER BY name"
+)
+_TOUCH = "UPDATE peer SET changed_at = ? WHERE name = ? AND revision = ? RETURNING 1"
+_ACCEPT = "INSERT INTO accepted_token (hash, peer, kind, created_at, expires_at) VALUES (?, ?, ?, ?, ?)"
+_FORGET_TOKENS = "DELETE FROM accepted_token WHERE peer = ?"
 
 
 class PeerStore:
-    """The table `peer_endpoint` of `state.db`."""
+    """The tables `peer` and `accepted_token` of `state.db`. Other processes may change them at any time."""
 
     def __init__(self, database: Database) -> None:
         """Use an open `state.db`, which the caller closes."""
@@ -38,22 +164,248 @@ class PeerStore:
         """Close the file."""
         await self._database.close()
 
-    async def save_endpoint(self, name: str, versions_url: str, version: str, tokens_url: str, at: datetime) -> None:
-        """Remember what was discovered, in place of what was known before. Raises StoreError."""
-        await self._database.writer.write(
-            "remember a peer's endpoint",
-            "INSERT OR REPLACE INTO peer_endpoint (name, versions_url, version, tokens_url, saved_at)"
-            " VALUES (?, ?, ?, ?, ?)",
-            (name, versions_url, version, tokens_url, to_us(at)),
-        )
+    # ---- reading
 
-    async def endpoint(self, name: str) -> PeerEndpoint | None:
-        """What was discovered last, or None. Raises StoreError."""
-        rows = await self._database.read(
-            "read a peer's endpoint",
-            "SELECT versions_url, version, tokens_url, saved_at FROM peer_endpoint WHERE name = ?",
-            (name,),
-        )
-        for versions_url, version, tokens_url, saved_at in rows:
-            return PeerEndpoint(versions_url, version, tokens_url, from_us(saved_at))
+    async def relations(self) -> list[PeerRelation]:
+        """Every peer that was ever invited or registered, by name. Raises StoreError."""
+        return [_relation(row) for row in await self._database.read("read the peers", _RELATIONS, (None, None))]
+
+    async def relation(self, name: str) -> PeerRelation | None:
+        """One of them. Raises StoreError."""
+        for row in await self._database.read("read a peer", _RELATIONS, (name, name)):
+            return _relation(row)
         return None
+
+    async def changed(self) -> int:
+        """A number that rises with every change of a relation, in whatever process it was made. Raises StoreError."""
+        [[number]] = await self._database.read("read the peers", "SELECT number FROM peer_change")
+        return int(number)
+
+    async def caller(self, candidates: Sequence[str], now: datetime) -> Accepted | None:
+        """Whose token one of at most two `candidates` is; the work is the same whether it is anybody's.
+
+        An invite that has expired is nobody's. Raises StoreError.
+        """
+        tokens = {hashed(token): token for token in (*candidates, "", "")[:2]}
+        rows = await self._database.read("look up a credentials token", _ACCEPTED, (*tokens, *tokens)[:2])
+        for digest, kind, used_at, expires_at, peer, status, roles in rows:
+            ours = next((token for known, token in tokens.items() if hmac.compare_digest(known, digest)), None)
+            if ours is not None and (expires_at is None or from_us(expires_at) > now):
+                unused = kind == TokenKind.CURRENT and used_at is None
+                return Accepted(peer, TokenKind(kind), PeerStatus(status), ours, unused, _roles(roles))
+        return None
+
+    # ---- changing
+
+    async def confirm_used(self, token: str, at: datetime) -> None:
+        """The peer has used its current token: the previous one, and what was left of interrupted exchanges, go.
+
+        Does nothing for a token that is no longer current. Raises StoreError.
+        """
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            used = await fetch(
+                connection,
+                "UPDATE accepted_token SET used_at = ? WHERE hash = ? AND kind = 'current' AND used_at IS NULL"
+                " RETURNING peer",
+                (to_us(at), hashed(token)),
+            )
+            for (peer,) in used:
+                await fetch(
+                    connection, "DELETE FROM accepted_token WHERE peer = ? AND kind IN ('previous', 'invite')", (peer,)
+                )
+                settled = "UPDATE peer SET note = '', their_previous_token = NULL WHERE name = ?"
+                await fetch(connection, settled, (peer,))
+
+        await self._database.writer.transaction("confirm a credentials token", work)
+
+    async def invite(
+        self, name: str, token: str, *, expires_at: datetime, at: datetime, ca_file: str | None, note: str
+    ) -> None:
+        """Issue a token A, in place of an earlier one. A relation that there is stays as it is. Raises StoreError."""
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            await _ensure(connection, name, PeerStatus.INVITED, at)
+            await fetch(connection, "DELETE FROM accepted_token WHERE peer = ? AND kind = 'invite'", (name,))
+            await _accept(connection, name, TokenKind.INVITE, token, at, expires_at)
+            await fetch(
+                connection,
+                "UPDATE peer SET status = iif(status = 'unregistered', 'invited', status), ca_file = ?, note = ?,"
+                " changed_at = ? WHERE name = ?",
+                (ca_file, note, to_us(at), name),
+            )
+
+        await self._database.writer.transaction("invite a peer", work)
+
+    async def begin(
+        self,
+        name: str,
+        token: str,
+        *,
+        status: PeerStatus,
+        at: datetime,
+        note: str,
+        versions_url: str | None = None,
+        ca_file: str | None = None,
+    ) -> PeerRelation:
+        """Accept `token` from now on, before a request offers it to the peer; returns the relation as it is then.
+
+        Pending tokens of earlier attempts stay: one of them may be the one that the peer took.
+        Raises StoreError.
+        """
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            await _ensure(connection, name, status, at)
+            await _accept(connection, name, TokenKind.PENDING, token, at)
+            await fetch(
+                connection,
+                "UPDATE peer SET status = ?, note = ?, versions_url = coalesce(?, versions_url),"
+                " ca_file = coalesce(?, ca_file), changed_at = ? WHERE name = ?",
+                (status, note, versions_url, ca_file, to_us(at), name),
+            )
+
+        await self._database.writer.transaction("begin an exchange of credentials", work)
+        begun = await self.relation(name)
+        assert begun is not None
+        return begun
+
+    async def give_up(self, name: str, token: str, *, before: PeerRelation | None, at: datetime) -> None:
+        """The peer did not take `token`: it opens nothing any more, and all is as `before`. Raises StoreError."""
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            gone = "DELETE FROM accepted_token WHERE hash = ? AND peer = ? AND kind = 'pending' RETURNING 1"
+            if not await fetch(connection, gone, (hashed(token), name)):
+                return
+            if before is None:
+                await fetch(connection, _FORGET_TOKENS, (name,))
+                await fetch(connection, "DELETE FROM peer WHERE name = ?", (name,))
+                return
+            await fetch(
+                connection,
+                "UPDATE peer SET status = ?, versions_url = ?, ca_file = ?, note = ?, changed_at = ? WHERE name = ?",
+                (before.status, before.versions_url, before.ca_file, before.note, to_us(at), name),
+            )
+
+        await self._database.writer.transaction("give up an exchange of credentials", work)
+
+    async def complete(
+        self, name: str, exchanged: Exchanged, *, revision: int, at: datetime, invite: str | None = None
+    ) -> None:
+        """Take over all that a complete exchange brought, in one transaction. Raises StoreError.
+
+        What the peer may still use becomes `previous`. `invite` is the token A that is spent by it. Raises BusyError
+        with nothing changed when the relation is no longer at `revision`, or the invite no longer there.
+        """
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            if not await fetch(connection, _TOUCH, (to_us(at), name, revision)):
+                raise _changed_meanwhile(name)
+            if invite is not None:
+                spent = "DELETE FROM accepted_token WHERE hash = ? AND kind = 'invite' RETURNING 1"
+                if not await fetch(connection, spent, (hashed(invite),)):
+                    raise _changed_meanwhile(name)
+            await _supersede(connection, name, exchanged, at)
+            await fetch(connection, _SAVE, (*_columns(exchanged), name))
+
+        await self._database.writer.transaction("complete an exchange of credentials", work)
+
+    async def keep_token(self, name: str, token: str, *, revision: int, at: datetime) -> None:
+        """Send `token` to the peer and forget the other one: it is known to work. Raises StoreError, BusyError."""
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            if not await fetch(connection, _TOUCH, (to_us(at), name, revision)):
+                raise _changed_meanwhile(name)
+            kept = "UPDATE peer SET their_token = ?, their_previous_token = NULL WHERE name = ?"
+            await fetch(connection, kept, (token, name))
+
+        await self._database.writer.transaction("keep a credentials token", work)
+
+    async def end(self, name: str, at: datetime, note: str = "") -> None:
+        """The relation is over: no token of either side is known any more. Raises StoreError."""
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            await fetch(connection, _FORGET_TOKENS, (name,))
+            await fetch(
+                connection,
+                "UPDATE peer SET status = 'unregistered', their_token = NULL, their_previous_token = NULL,"
+                " endpoints = '[]', note = ?, changed_at = ? WHERE name = ?",
+                (note, to_us(at), name),
+            )
+
+        await self._database.writer.transaction("end the relation to a peer", work)
+
+
+_SAVE = (
+    "UPDATE peer SET status = 'registered', versions_url = ?, version = ?, encoding = ?,"
+    # Of two exchanges in a row of whose end the peer may know nothing, the oldest token is the one that it knows.
+    " their_previous_token = coalesce(their_previous_token, their_token), their_token = ?,"
+    " endpoints = ?, roles = ?, note = ? WHERE name = ?"
+)
+
+
+def _columns(exchanged: Exchanged) -> Row:
+    return (
+        exchanged.versions_url,
+        exchanged.version,
+        exchanged.encoding,
+        exchanged.their_token,
+        json.dumps([[e.module, e.role, e.url] for e in exchanged.endpoints]),
+        json.dumps([[r.role, r.country_code, r.party_id, r.name] for r in exchanged.roles]),
+        exchanged.note,
+    )
+
+
+async def _ensure(connection: aiosqlite.Connection, name: str, status: PeerStatus, at: datetime) -> None:
+    new = "INSERT INTO peer (name, status, created_at, changed_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    await fetch(connection, new, (name, status, to_us(at), to_us(at)))
+
+
+async def _accept(
+    connection: aiosqlite.Connection,
+    name: str,
+    kind: TokenKind,
+    token: str,
+    at: datetime,
+    expires_at: datetime | None = None,
+) -> None:
+    await fetch(connection, _ACCEPT, (hashed(token), name, kind, to_us(at), expires_at and to_us(expires_at)))
+
+
+async def _supersede(connection: aiosqlite.Connection, name: str, exchanged: Exchanged, at: datetime) -> None:
+    """Make the new token the current one; what the peer may still hold becomes previous."""
+    gone = "DELETE FROM accepted_token WHERE hash = ? OR peer = ? AND kind = 'invite'"
+    await fetch(connection, gone, (hashed(exchanged.our_token), name))
+    old = "UPDATE accepted_token SET kind = 'previous' WHERE peer = ? AND kind IN ('current', 'pending')"
+    await fetch(connection, old, (name,))
+    await _accept(connection, name, TokenKind.CURRENT, exchanged.our_token, at)
+
+
+def _relation(row: Row) -> PeerRelation:
+    name, status, created_at, changed_at, revision, *plain, endpoints, roles, note, confirmed, expires_at = row
+    versions_url, version, encoding, ca_file, their_token, their_previous_token = plain
+    return PeerRelation(
+        name,
+        PeerStatus(status),
+        from_us(created_at),
+        from_us(changed_at),
+        revision,
+        versions_url,
+        version,
+        encoding,
+        ca_file,
+        their_token,
+        their_previous_token,
+        tuple(PeerEndpoint(*one) for one in json.loads(endpoints)),
+        _roles(roles),
+        note,
+        bool(confirmed),
+        None if expires_at is None else from_us(expires_at),
+    )
+
+
+def _roles(column: str) -> tuple[PeerRole, ...]:
+    return tuple(PeerRole(*one) for one in json.loads(column))
+
+
+def _changed_meanwhile(name: str) -> BusyError:
+    return BusyError(f"peer {name}: another exchange of credentials came in between; look at it and try again")

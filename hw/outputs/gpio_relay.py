@@ -22,7 +22,7 @@ from agent.ports import Relay
 
 log = logging.getLogger(__name__)
 
-_INSTALL = "install the gpio extra: pip install 'chargepoint-agent[gpio]'"
+_INSTALL = "install this program with its extra gpio (pip install '.[gpio]' where its source is)"
 
 
 class GpioRelay:

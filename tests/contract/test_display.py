@@ -1,14 +1,21 @@
 """What every display promises (`agent.ports.Display`)."""
 
+import fcntl
 import io
 import logging
 import os
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import pytest
 
 from agent.ports import Charset
 from hw.outputs.console_display import ConsoleDisplay
+
+HANG_S = 60.0
+"""Against hangs alone."""
 
 
 def display(stream: TextIO, charset: Charset = Charset.UNICODE, *, columns: int = 20, rows: int = 2) -> ConsoleDisplay:
@@ -72,13 +79,63 @@ def test_closed_stream_is_said_once_and_never_raised(caplog: pytest.LogCaptureFi
     assert "display EVSE 1: its stream is gone" in caplog.text
 
 
-def test_broken_pipe_is_said_once_and_never_raised(caplog: pytest.LogCaptureFixture) -> None:
+@contextmanager
+def pipe() -> Iterator[tuple[int, TextIO]]:
+    """The end to read from, and a small pipe's end to write to as a stream."""
     reading, writing = os.pipe()
-    os.close(reading)
-    stream = io.TextIOWrapper(io.FileIO(writing, "w"), write_through=True)
-    shows = display(stream)
-    for _ in range(3):
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    with os.fdopen(writing, "w") as stream:
+        yield reading, stream
+
+
+def test_text_for_a_pipe_is_there_once_the_display_is_closed() -> None:
+    with pipe() as (reading, stream):
+        shows = display(stream)
+        shows.show(["Please wait"])
+        shows.close(HANG_S)
+        assert os.read(reading, 4096) == b"[EVSE 1] Please wait\n"
+        os.close(reading)
+
+
+def test_closed_display_shows_nothing_and_leaves_no_thread() -> None:
+    before = threading.active_count()
+    with pipe() as (reading, stream):
+        shows = display(stream)
+        shows.show(["Charging"])
+        shows.close(HANG_S)
+        shows.show(["Please wait"])
+        shows.close(HANG_S)
+        assert threading.active_count() == before
+        assert os.read(reading, 4096) == b"[EVSE 1] Charging\n"
+        os.close(reading)
+
+
+def test_pipe_that_nobody_empties_keeps_nobody_waiting_and_gets_the_newest_text_later() -> None:
+    with pipe() as (reading, stream):
+        shows = display(stream)
+        os.set_blocking(stream.fileno(), False)
+        with suppress(BlockingIOError):
+            while True:
+                os.write(stream.fileno(), b"." * 64)
+        os.set_blocking(stream.fileno(), True)
+        for number in range(1000):
+            shows.show([f"Card {number}"])
+        shows.close(0.0)
+        seen = b""
+        while b"Card 999" not in seen:
+            seen += os.read(reading, 4096)
+        assert seen.count(b"Card") <= 2
+        shows.close(HANG_S)
+        os.close(reading)
+
+
+def test_broken_pipe_is_said_once_and_never_raised(caplog: pytest.LogCaptureFixture) -> None:
+    with pipe() as (reading, stream):
+        os.close(reading)
+        shows = display(stream)
+        for _ in range(3):
+            shows.show(["Charging"])
+        shows.close(HANG_S)
         shows.show(["Charging"])
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "Broken pipe" in caplog.text
-    stream.detach().close()

@@ -1,16 +1,20 @@
 """What every relay promises (`agent.ports.Relay`): the real driver on gpiozero's mock pins, levels read at the pin."""
 
+import fcntl
 import os
 import subprocess
 import sys
 import types
 from collections.abc import Iterator
+from pathlib import Path
 
 import gpiozero
 import pytest
 from gpiozero.pins.mock import MockPin
 
-from agent.errors import DeviceError
+from agent.config import RelaySection
+from agent.errors import BusyError, DeviceError
+from agent.main import open_relays
 from fakes.pins import WatchedFactory, mock_pins
 from hw.outputs.gpio_relay import GpioRelay
 
@@ -126,7 +130,7 @@ def test_pin_that_no_board_has_is_refused_by_number(pins: WatchedFactory) -> Non
 @pytest.mark.usefixtures("no_pins")
 def test_machine_without_pins_is_told_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GPIOZERO_PIN_FACTORY", "no-such-factory")
-    with pytest.raises(DeviceError, match=r"GPIO17 can't be used: .*no-such-factory.* pip install 'chargepoint-agent"):
+    with pytest.raises(DeviceError, match=r"GPIO17 can't be used: .*no-such-factory.*with its extra gpio"):
         GpioRelay(PIN, active_high=True)
     assert gpiozero.Device.pin_factory is None
 
@@ -197,6 +201,46 @@ def test_detaching_a_dead_pin_says_so_and_gives_it_back_all_the_same(pins: Watch
         relay.detach()
     assert not pins.is_output(PIN)
     relay.detach()
+
+
+def left_closed(pins: WatchedFactory, *numbers: int) -> tuple[RelaySection, ...]:
+    """Relays as an agent that was killed leaves them."""
+    for number in numbers:
+        pins.pin(number).output_with_state(1)
+    return tuple(RelaySection(gpio=number) for number in numbers)
+
+
+def test_every_relay_left_closed_is_opened(pins: WatchedFactory, tmp_path: Path) -> None:
+    assert open_relays(left_closed(pins, 17, 18), tmp_path) == []
+    assert (pins.level(17), pins.level(18)) == (False, False)
+
+
+def test_relay_that_can_not_be_opened_is_named_and_the_others_are_opened(pins: WatchedFactory, tmp_path: Path) -> None:
+    relays = left_closed(pins, 17, 18)
+    with gpiozero.OutputDevice(17, initial_value=True):
+        [fault] = open_relays(relays, tmp_path)
+        assert "GPIO17 can't be used" in fault
+        assert not pins.level(18)
+
+
+@pytest.mark.parametrize("folder", ["nowhere", "file"])
+def test_folder_without_a_lock_hinders_no_relay(
+    pins: WatchedFactory, tmp_path: Path, folder: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "file").touch()
+    assert open_relays(left_closed(pins, 17), tmp_path / folder) == []
+    assert not pins.level(17)
+    assert "whether an agent is running can't be told" in caplog.text
+
+
+def test_relay_of_a_running_agent_is_left_to_it(pins: WatchedFactory, tmp_path: Path) -> None:
+    relays = left_closed(pins, 17)
+    held = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    with pytest.raises(BusyError, match="another agent is running"):
+        open_relays(relays, tmp_path)
+    os.close(held)
+    assert pins.level(17)
 
 
 PROGRAM = """
@@ -325,5 +369,5 @@ def test_machine_without_any_gpio_library_hears_what_was_tried(monkeypatch: pyte
     monkeypatch.delenv("GPIOZERO_PIN_FACTORY", raising=False)
     for library in ("lgpio", "RPi", "pigpio", "gpiozero.pins.native"):
         monkeypatch.setitem(sys.modules, library, None)
-    with pytest.raises(DeviceError, match=r"Falling back from lgpio: .*install the gpio extra"):
+    with pytest.raises(DeviceError, match=r"Falling back from lgpio: .*with its extra gpio"):
         GpioRelay(PIN, active_high=True)

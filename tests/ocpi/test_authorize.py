@@ -259,6 +259,44 @@ async def test_success_without_data_is_no_answer(
     assert failure == Failure(Outcome.MALFORMED, "the answer reports success, but its data is missing")
 
 
+async def test_a_bare_404_for_a_listed_token_is_a_fault_on_the_way(emsp: FakeEmsp, client: OcpiClient) -> None:
+    emsp.set_weather(Kind.NOT_FOUND_BARE)
+    assert await client.authorize(UID, HERE, correlation_id="tap-1", listed=True) == Failure(
+        Outcome.SERVER_ERROR, "HTTP 404 without an OCPI answer: is the URL right?"
+    )
+
+
+async def test_a_peer_may_have_forgotten_a_listed_token(emsp: FakeEmsp, client: OcpiClient) -> None:
+    failure = await client.authorize(UID, HERE, correlation_id="tap-1", listed=True)
+    assert failure == Failure(Outcome.UNKNOWN, "HTTP 404, OCPI 2004: Unknown Token")
+
+
+@pytest.mark.parametrize("part", [{"info": {"language": None, "text": "x"}}, {"location": {"evse_uids": [None]}}])
+async def test_a_refusal_is_not_lost_over_what_explains_it(
+    scripted: ScriptedPeer, make_client: ClientMaker, part: dict[str, object]
+) -> None:
+    scripted.says(f"/{UID}/authorize", {"status_code": 1000, "data": {"allowed": "BLOCKED"} | part})
+    reply = await ask(make_client(tokens_url=scripted.url))
+    assert isinstance(reply, AuthorizationInfo)
+    assert reply.allowed == "BLOCKED"
+
+
+async def test_a_permission_for_an_unreadable_place_is_none(scripted: ScriptedPeer, make_client: ClientMaker) -> None:
+    data = {"allowed": "ALLOWED", "location": {"location_id": "LOC1", "evse_uids": [None]}}
+    scripted.says(f"/{UID}/authorize", {"status_code": 1000, "data": data})
+    assert await ask(make_client(tokens_url=scripted.url)) == Failure(
+        Outcome.MALFORMED,
+        "the answer's data can't be used: ALLOWED, but the location is unreadable: Expected `str`, got `null` - at "
+        "`$.evse_uids[…",
+    )
+
+
+async def test_a_date_that_overflows_costs_only_the_wait(scripted: ScriptedPeer, make_client: ClientMaker) -> None:
+    header = "Retry-After: Mon, 01 Jan 99999999999999999999 00:00:00 GMT\r\n"
+    scripted.says(f"/{UID}/authorize", None, status="503 Service Unavailable", headers=header)
+    assert await ask(make_client(tokens_url=scripted.url)) == Failure(Outcome.SERVER_ERROR, "HTTP 503")
+
+
 # ---- connections
 
 

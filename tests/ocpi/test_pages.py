@@ -1,13 +1,17 @@
 """Pulling one page of a peer's list."""
 
+import asyncio
+import json
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from agent.model import Outcome
 from agent.ocpi.client import Failure, OcpiClient, Page
+from agent.ocpi.tokens import read_list
 from fakes.emsp import FakeEmsp, Kind, Link, ListFaults, populated_uid
 from tests.ocpi.conftest import THEM, ClientMaker
+from tests.ocpi.scripted import ScriptedPeer
 
 
 async def first(client: OcpiClient, *, limit: int = 2, date_from: datetime | None = None) -> Page | Failure:
@@ -127,3 +131,73 @@ async def test_a_page_may_be_larger_than_an_answer_but_not_endless(emsp: FakeEms
     assert len(whole.tokens) == 2000
     small = await first(make_client(most_page_bytes=100_000), limit=2000)
     assert small == Failure(Outcome.OVERSIZED, "the answer is larger than 97 KiB")
+
+
+async def test_a_page_of_three_million_nothings_is_refused_unread(
+    scripted: ScriptedPeer, make_client: ClientMaker
+) -> None:
+    body = b'{"status_code":1000,"data":[' + b",".join([b"0"] * 3_000_000) + b"]}"
+    scripted.answers["/tokens"] = ("200 OK\r\n", body)
+    client = make_client(tokens_url=f"{scripted.url}/tokens")
+    assert await first(client, limit=1000) == Failure(
+        Outcome.OVERSIZED, "the page has more than 4000 objects, 1000 were asked for"
+    )
+
+
+@pytest.mark.parametrize(
+    ("limit", "objects", "taken"), [(1, 2000, True), (1, 2001, False), (600, 2400, True), (600, 2401, False)]
+)
+async def test_a_page_may_have_four_times_the_objects_asked_for(
+    scripted: ScriptedPeer, make_client: ClientMaker, limit: int, objects: int, *, taken: bool
+) -> None:
+    scripted.says("/tokens", {"status_code": 1000, "data": [0] * objects})
+    page = await first(make_client(tokens_url=f"{scripted.url}/tokens"), limit=limit)
+    assert isinstance(page, Page) is taken
+
+
+@pytest.mark.parametrize(("limit", "size"), [("10", "1 MiB"), ("250", "3 MiB"), ("9999999", "31 MiB"), ("x", "15 MiB")])
+async def test_the_bytes_of_a_page_depend_on_the_objects_asked_for(
+    emsp: FakeEmsp, client: OcpiClient, limit: str, size: str
+) -> None:
+    emsp.set_weather(Kind.ENDLESS_LENGTH)
+    failure = await client.page(f"{emsp.tokens_url}?limit={limit}")
+    assert failure == Failure(Outcome.OVERSIZED, f"the answer is larger than {size}")
+    emsp.complaints.clear()
+
+
+async def test_twenty_bad_objects_are_explained_and_all_are_named(
+    scripted: ScriptedPeer, make_client: ClientMaker
+) -> None:
+    bad = [{"country_code": "DE", "party_id": "ABC", "uid": f"{n:04X}", "type": "RFID"} for n in range(30)]
+    scripted.says("/tokens", {"status_code": 1000, "data": bad})
+    page = await first(make_client(tokens_url=f"{scripted.url}/tokens"))
+    assert isinstance(page, Page)
+    assert [bool(bad.reason) for bad in page.unreadable] == [True] * 20 + [False] * 10
+    assert [bad.key.uid for bad in page.unreadable] == [f"{n:04X}" for n in range(30)]
+    assert (page.objects, page.tokens) == (30, [])
+
+
+async def test_taps_get_their_turn_while_a_bad_page_is_read() -> None:
+    turns = 0
+
+    async def taps() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with asyncio.TaskGroup() as group:
+        beside = group.create_task(taps())
+        listed = await read_list(json.dumps([0] * 2000).encode(), most_objects=2000)
+        beside.cancel()
+    assert listed is not None
+    assert len(listed[1]) == 2000
+    assert turns >= 7
+
+
+async def test_a_link_to_what_is_no_url_fails_the_page(scripted: ScriptedPeer, make_client: ClientMaker) -> None:
+    link = 'Link: <http://[>; rel="next"\r\n'
+    scripted.says("/tokens", {"status_code": 1000, "data": []}, headers=link)
+    assert await first(make_client(tokens_url=f"{scripted.url}/tokens")) == Failure(
+        Outcome.MALFORMED, f"the next page is on another server, what is no URL, not {scripted.url}"
+    )

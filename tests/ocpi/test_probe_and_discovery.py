@@ -104,10 +104,44 @@ async def test_without_a_versions_url_there_is_nothing_to_discover(client: OcpiC
         await client.discover()
 
 
+@pytest.mark.parametrize(
+    "url", ["http://[/", "http://127.0.0.1:99999/", f"http://{'a' * 70}.invalid/", "http://a..b/x y", "http://a\nb/"]
+)
+async def test_a_tap_survives_an_address_that_is_none(
+    scripted: ScriptedPeer, make_client: ClientMaker, url: str
+) -> None:
+    scripted.says("/versions", {"status_code": 1000, "data": [{"version": "2.2.1", "url": "/details"}]})
+    endpoints = [{"identifier": "tokens", "role": "SENDER", "url": url}]
+    scripted.says("/details", {"status_code": 1000, "data": {"endpoints": endpoints}})
+    client = make_client(versions_url=f"{scripted.url}/versions")
+    failure = await client.authorize(UID, HERE, correlation_id="tap-1")
+    assert isinstance(failure, Failure)
+    assert failure.outcome is Outcome.MALFORMED
+    assert failure.detail.startswith("the tokens endpoint: expected an http or https URL, not ")
+    assert client.tokens_url is None
+
+
+async def test_a_version_at_what_is_no_url_is_malformed(scripted: ScriptedPeer, make_client: ClientMaker) -> None:
+    scripted.says("/versions", {"status_code": 1000, "data": [{"version": "2.2.1", "url": "http://[/"}]})
+    failure = await make_client(versions_url=f"{scripted.url}/versions").probe()
+    assert failure == Failure(Outcome.MALFORMED, "version details: expected an http or https URL, not what is no URL")
+
+
 # ---- configuration
 
 
-@pytest.mark.parametrize("url", ["", "emsp.example/versions", "ftp://emsp.example", "https://", "https://e:port/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "emsp.example/versions",
+        "ftp://emsp.example",
+        "https://",
+        "https://e:port/",
+        "https://e:99999",
+        "https://[::1",
+    ],
+)
 def test_a_url_that_is_none_is_refused(url: str) -> None:
     with pytest.raises(ConfigError, match='peer "abc": versions_url or tokens_url: expected a URL'):
         OcpiClient("abc", token="t", us=US, them=THEM, tokens_url=url)
@@ -161,9 +195,28 @@ async def test_a_peer_in_bad_weather_fails_a_probe(
     assert failure.outcome is outcome
 
 
-@pytest.mark.parametrize("kind", [Kind.NOT_FOUND_BARE, Kind.ENDLESS_LENGTH])
+@pytest.mark.parametrize("kind", [Kind.NOT_FOUND, Kind.ENDLESS_LENGTH])
 async def test_a_peer_without_a_list_or_with_a_long_one_passes_a_probe(
     emsp: FakeEmsp, client: OcpiClient, kind: Kind
 ) -> None:
     emsp.set_weather(kind, on=Part.LIST)
     assert await client.probe() is None
+
+
+@pytest.mark.parametrize("body", [None, {"status_code": 404, "message": "no route"}])
+async def test_a_404_that_says_nothing_of_ocpi_fails_a_probe(
+    scripted: ScriptedPeer, make_client: ClientMaker, body: object
+) -> None:
+    scripted.says("/tokens", body, status="404 Not Found")
+    client = make_client(tokens_url=f"{scripted.url}/tokens")
+    assert await client.probe() == Failure(Outcome.SERVER_ERROR, "HTTP 404 without an OCPI answer: is the URL right?")
+    assert client.tokens_url == f"{scripted.url}/tokens"
+
+
+async def test_a_peer_that_has_moved_is_discovered_again(emsp: FakeEmsp, finder: OcpiClient) -> None:
+    assert await finder.probe() is None
+    emsp.set_weather(Kind.NOT_FOUND_BARE, on=Part.LIST)
+    assert await finder.probe() is not None
+    emsp.set_weather(Kind.FINE, on=Part.LIST)
+    assert await finder.probe() is None
+    assert [request.part for request in emsp.requests].count(Part.VERSIONS) == 4

@@ -267,7 +267,7 @@ async def test_failed_opening_leaves_no_thread(tmp_path: Path) -> None:
 async def test_reading_connection_refuses_to_write(tmp_path: Path) -> None:
     database = await open_state(tmp_path / "state.db")
     with pytest.raises(StoreError, match="readonly"):
-        await database.read("write", "DELETE FROM peer_endpoint")
+        await database.read("write", "DELETE FROM peer")
     await database.close()
 
 

@@ -200,8 +200,8 @@ async def test_peers_and_journal_share_one_file(journal: Journal) -> None:
     peers = PeerStore(journal._database)
     first, _, second = await asyncio.gather(
         journal.record(entry()),
-        peers.save_endpoint("emsp", "https://emsp.example/versions", "2.2.1", "https://emsp.example/tokens", NOON),
+        peers.invite("emsp", "token-a", expires_at=at(60), at=NOON, ca_file=None, note=""),
         journal.record(entry()),
     )
     assert (first, second) == (1, 2)
-    assert await peers.endpoint("emsp") is not None
+    assert await peers.relation("emsp") is not None

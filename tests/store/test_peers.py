@@ -1,27 +1,230 @@
-"""What is remembered of a peer."""
+"""Relations to peers: which token opens what, what a whole exchange changes, and that nothing is stored in clear."""
 
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
-from agent.store.peers import PeerEndpoint, PeerStore
+import pytest
+
+from agent.errors import BusyError
+from agent.store.database import COMPANIONS
+from agent.store.peers import (
+    Accepted,
+    Exchanged,
+    PeerEndpoint,
+    PeerRelation,
+    PeerRole,
+    PeerStatus,
+    PeerStore,
+    TokenKind,
+)
 from tests.store.samples import NOON, at
 
-VERSIONS = "https://emsp.example/ocpi/versions"
-TOKENS = "https://emsp.example/ocpi/2.2.1/tokens"
+ROLES = (PeerRole("EMSP", "DE", "ABC", "A name"),)
+ENDPOINTS = (PeerEndpoint("tokens", "SENDER", "https://emsp.example/tokens"),)
+EXCHANGED = Exchanged("https://emsp.example/versions", "2.2.1", "plain", "theirs", "ours", ENDPOINTS, ROLES)
 
 
-async def test_endpoint_survives_reopening(tmp_path: Path) -> None:
-    first = await PeerStore.open(tmp_path / "state.db")
-    await first.save_endpoint("emsp", VERSIONS, "2.2.1", TOKENS, NOON)
-    await first.close()
-    second = await PeerStore.open(tmp_path / "state.db")
-    assert await second.endpoint("emsp") == PeerEndpoint(VERSIONS, "2.2.1", TOKENS, NOON)
-    assert await second.endpoint("hub") is None
-    await second.close()
+@pytest.fixture
+async def peers(tmp_path: Path) -> AsyncIterator[PeerStore]:
+    opened = await PeerStore.open(tmp_path / "state.db")
+    yield opened
+    await opened.close()
 
 
-async def test_endpoint_discovered_again_replaces_the_first(tmp_path: Path) -> None:
-    peers = await PeerStore.open(tmp_path / "state.db")
-    await peers.save_endpoint("emsp", VERSIONS, "2.2.1", TOKENS, NOON)
-    await peers.save_endpoint("emsp", VERSIONS, "2.2.1", TOKENS + "/new", at(1))
-    assert await peers.endpoint("emsp") == PeerEndpoint(VERSIONS, "2.2.1", TOKENS + "/new", at(1))
-    await peers.close()
+async def relation(peers: PeerStore) -> PeerRelation:
+    found = await peers.relation("emsp")
+    assert found is not None
+    return found
+
+
+async def invited(peers: PeerStore, token: str = "a") -> None:
+    await peers.invite("emsp", token, expires_at=at(60), at=NOON, ca_file=None, note="invited")
+
+
+async def complete(peers: PeerStore, exchanged: Exchanged = EXCHANGED, invite: str | None = None) -> None:
+    await peers.complete("emsp", exchanged, revision=(await relation(peers)).revision, at=at(1), invite=invite)
+
+
+async def kind_of(peers: PeerStore, token: str) -> TokenKind | None:
+    accepted = await peers.caller([token], NOON)
+    return None if accepted is None else accepted.kind
+
+
+async def test_invite_opens_until_it_expires(peers: PeerStore) -> None:
+    await invited(peers)
+    opened = Accepted("emsp", TokenKind.INVITE, PeerStatus.INVITED, "a", unused=False, roles=())
+    assert await peers.caller(["a"], at(59)) == opened
+    assert await peers.caller(["a"], at(60)) is None
+
+
+async def test_second_invite_takes_the_first_one_back(peers: PeerStore) -> None:
+    await invited(peers)
+    await invited(peers, "b")
+    assert (await kind_of(peers, "a"), await kind_of(peers, "b")) == (None, TokenKind.INVITE)
+
+
+async def test_either_reading_of_a_header_is_found(peers: PeerStore) -> None:
+    await invited(peers)
+    for candidates in (["a", "x"], ["x", "a"]):
+        accepted = await peers.caller(candidates, NOON)
+        assert accepted is not None
+        assert accepted.token == "a"
+
+
+@pytest.mark.parametrize("candidates", [[], [""], ["x"], ["x", "y"]])
+async def test_unknown_token_is_nobodys(peers: PeerStore, candidates: list[str]) -> None:
+    await invited(peers)
+    assert await peers.caller(candidates, NOON) is None
+
+
+async def test_complete_exchange_spends_the_invite_and_keeps_everything(peers: PeerStore) -> None:
+    await invited(peers)
+    await complete(peers, invite="a")
+    found = await relation(peers)
+    assert (found.status, found.encoding, found.their_token) == (PeerStatus.REGISTERED, "plain", "theirs")
+    assert (found.endpoints, found.roles) == (ENDPOINTS, ROLES)
+    assert found.endpoint("tokens", "SENDER") == "https://emsp.example/tokens"
+    assert (await kind_of(peers, "a"), await kind_of(peers, "ours")) == (None, TokenKind.CURRENT)
+
+
+async def test_exchange_on_a_spent_invite_changes_nothing(peers: PeerStore) -> None:
+    await invited(peers)
+    await invited(peers, "b")
+    before = await relation(peers)
+    with pytest.raises(BusyError):
+        await complete(peers, invite="a")
+    assert await relation(peers) == before
+    assert await kind_of(peers, "ours") is None
+
+
+async def test_exchange_that_another_one_overtook_changes_nothing(peers: PeerStore) -> None:
+    await invited(peers)
+    revision = (await relation(peers)).revision
+    await complete(peers)
+    with pytest.raises(BusyError):
+        await peers.complete("emsp", replace(EXCHANGED, our_token="late"), revision=revision, at=at(2))
+    assert (await kind_of(peers, "ours"), await kind_of(peers, "late")) == (TokenKind.CURRENT, None)
+
+
+async def test_old_token_opens_until_the_new_one_has_been_used(peers: PeerStore) -> None:
+    await invited(peers)
+    await complete(peers)
+    await complete(peers, replace(EXCHANGED, our_token="newer", their_token="their newer"))
+    assert await kind_of(peers, "ours") is TokenKind.PREVIOUS
+    assert (await relation(peers)).their_previous_token == "theirs"
+    await peers.confirm_used("newer", at(3))
+    assert (await kind_of(peers, "ours"), await kind_of(peers, "newer")) == (None, TokenKind.CURRENT)
+    found = await relation(peers)
+    assert (found.confirmed, found.their_previous_token, found.note) == (True, None, "")
+
+
+async def test_use_of_a_token_that_is_not_current_confirms_nothing(peers: PeerStore) -> None:
+    await invited(peers)
+    await complete(peers)
+    await complete(peers, replace(EXCHANGED, our_token="newer"))
+    await peers.confirm_used("ours", at(3))
+    assert await kind_of(peers, "ours") is TokenKind.PREVIOUS
+
+
+async def test_confirmation_does_not_disturb_an_exchange_under_way(peers: PeerStore) -> None:
+    await invited(peers)
+    await complete(peers)
+    begun = await peers.begin("emsp", "b", status=PeerStatus.ROTATING, at=at(2), note="cut off")
+    await peers.confirm_used("ours", at(3))
+    await peers.complete("emsp", replace(EXCHANGED, our_token="b"), revision=begun.revision, at=at(4))
+    assert await kind_of(peers, "b") is TokenKind.CURRENT
+
+
+async def test_token_that_the_oldest_peer_knows_is_kept_over_two_unanswered_exchanges(peers: PeerStore) -> None:
+    await invited(peers)
+    await complete(peers)
+    await complete(peers, replace(EXCHANGED, our_token="2", their_token="theirs 2"))
+    await complete(peers, replace(EXCHANGED, our_token="3", their_token="theirs 3"))
+    found = await relation(peers)
+    assert (found.their_token, found.their_previous_token) == ("theirs 3", "theirs")
+
+
+async def test_pending_token_of_an_interrupted_rotation_survives_the_next_attempt(peers: PeerStore) -> None:
+    await invited(peers)
+    await complete(peers)
+    await peers.begin("emsp", "first try", status=PeerStatus.ROTATING, at=at(2), note="cut off")
+    await peers.begin("emsp", "second try", status=PeerStatus.ROTATING, at=at(3), note="cut off")
+    assert [await kind_of(peers, token) for token in ("ours", "first try", "second try")] == [
+        TokenKind.CURRENT,
+        TokenKind.PENDING,
+        TokenKind.PENDING,
+    ]
+
+
+async def test_first_exchange_given_up_leaves_nothing(peers: PeerStore) -> None:
+    await peers.begin("emsp", "b", status=PeerStatus.REGISTERING, at=NOON, note="cut off", versions_url="https://x/")
+    await peers.give_up("emsp", "b", before=None, at=at(1))
+    assert await peers.relations() == []
+    assert await kind_of(peers, "b") is None
+
+
+async def test_rotation_given_up_leaves_the_relation_as_it_was(peers: PeerStore) -> None:
+    await invited(peers)
+    await complete(peers)
+    before = await relation(peers)
+    await peers.begin("emsp", "b", status=PeerStatus.ROTATING, at=at(2), note="cut off")
+    await peers.give_up("emsp", "b", before=before, at=at(3))
+    after = await relation(peers)
+    assert replace(after, revision=0, changed_at=NOON) == replace(before, revision=0, changed_at=NOON)
+    assert (await kind_of(peers, "ours"), await kind_of(peers, "b")) == (TokenKind.CURRENT, None)
+
+
+async def test_ended_relation_knows_no_token(peers: PeerStore) -> None:
+    await invited(peers)
+    await complete(peers)
+    await peers.end("emsp", at(2), "ended")
+    found = await relation(peers)
+    assert (found.status, found.their_token, found.endpoints) == (PeerStatus.UNREGISTERED, None, ())
+    assert await kind_of(peers, "ours") is None
+
+
+async def test_change_of_another_process_is_noticed(peers: PeerStore, tmp_path: Path) -> None:
+    other = await PeerStore.open(tmp_path / "state.db")
+    before = await peers.changed()
+    await invited(other)
+    after = await peers.changed()
+    await other.begin("hub", "b", status=PeerStatus.REGISTERING, at=NOON, note="")
+    await other.give_up("hub", "b", before=None, at=NOON)
+    await other.close()
+    assert before < after < await peers.changed()
+
+
+async def test_of_two_exchanges_at_once_one_is_kept_whole(peers: PeerStore) -> None:
+    await invited(peers)
+    revision = (await relation(peers)).revision
+    exchanges = [replace(EXCHANGED, our_token=f"ours {n}", their_token=f"theirs {n}") for n in range(2)]
+    results = await asyncio.gather(
+        *(peers.complete("emsp", one, revision=revision, at=at(1), invite="a") for one in exchanges),
+        return_exceptions=True,
+    )
+    assert [type(result) for result in results] == [type(None), BusyError]
+    assert (await relation(peers)).their_token == "theirs 0"
+
+
+async def test_tokens_that_we_issue_are_nowhere_in_the_file(peers: PeerStore, tmp_path: Path) -> None:
+    await invited(peers, "token-a-in-clear")
+    await complete(peers, replace(EXCHANGED, our_token="token-c-in-clear"))
+    await peers.begin("emsp", "token-b-in-clear", status=PeerStatus.ROTATING, at=at(2), note="")
+    files = [tmp_path / f"state.db{suffix}" for suffix in COMPANIONS]
+    with closing(sqlite3.connect(files[0])) as connection:
+        everything = "\n".join(connection.iterdump())
+    content = b"".join(path.read_bytes() for path in files)
+    assert "theirs" in everything
+    assert b"-in-clear" not in content
+
+
+async def test_tokens_do_not_show_in_what_is_printed(peers: PeerStore) -> None:
+    await invited(peers, "secret-a")
+    await complete(peers, replace(EXCHANGED, our_token="secret-ours", their_token="secret-theirs"))
+    shown = repr([await relation(peers), await peers.caller(["secret-ours"], NOON), EXCHANGED])
+    assert "secret" not in shown
+    assert "theirs" not in shown

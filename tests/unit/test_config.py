@@ -5,7 +5,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.config import Config, credentials_token, load, parse, policy_of
+from agent.config import (
+    Config,
+    RelaySection,
+    RelaysFound,
+    credentials_token,
+    load,
+    load_relays,
+    parse,
+    policy_of,
+)
 from agent.errors import ConfigError
 from agent.model import Policy
 
@@ -100,10 +109,30 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         ('name = "right"', 'name = "left"', 'reader: name: "left" stands twice'),
         ('["right"]', '["middle"]', 'evse #2: readers: no [[reader]] is named "middle"; there are: left, right'),
         ('["right"]', '["left"]', 'evse: readers: "left" stands twice; one reader serves one EVSE'),
+        ('[[evse]]\nuid = "E2"\nreaders = ["right"]\nrelay = { gpio = 18 }\n', "", 'no [[evse]] names "right" among'),
         ('["right"]', "[]", "evse #2: readers: expected `array` of length >= 1"),
         ("https://", "http://", 'peer "acme": tokens_url: expected https://'),
         ("https://", "ftp://", 'peer "acme": tokens_url: expected a URL that begins with https://'),
         ("https://", "https://user:word@", "expected no user or password in the URL"),
+        ("https://emsp.example.com", "https://[::1", 'peer "acme": tokens_url: expected a URL: Invalid IPv6 URL'),
+        ("https://emsp.example.com/", "https://a:99999/", "tokens_url: expected a URL: Port out of range"),
+        ("https://emsp.example.com/", "https://a:b/", "tokens_url: expected a URL: Port could not be cast"),
+        ("https://emsp.example.com/", "https://a:0/", "expected a URL with a port from 1 to 65535"),
+        ("example.com/", r"example.com/\r\nX-Evil: 1", "expected a URL without blanks and control characters"),
+        ("example.com/", r"example.com/\u0000", "expected a URL without blanks and control characters"),
+        ("https://emsp.example.com/tokens", "", "tokens_url: expected a URL that begins with https://"),
+        ("[location]", "[breaker]\nprobe_every_s = 0.5\n[location]", "breaker.probe_every_s: expected `float` >= 1"),
+        (
+            "[location]",
+            "[breaker]\nretry_first_s = 0.01\n[location]",
+            "breaker.retry_first_s: expected `float` >= 0.05",
+        ),
+        (
+            "[location]",
+            "[breaker]\nretry_most_s = 1.0\n[location]",
+            "retry_first_s: expected at most breaker.retry_most_s",
+        ),
+        ('token = "secret-token"', 'token = "t"\nowners = ["DEABC"]', "peer #1: owners #1: expected `str` matching"),
         ('token = "secret-token"', "", "expected one of token, token_file and token_credential"),
         ('token = "secret-token"', 'token = "t"\ntoken_file = "f"', "expected one of token, token_file"),
         ('tokens_url = "https://emsp.example.com/tokens"', "", "expected one of versions_url and tokens_url"),
@@ -160,3 +189,72 @@ def test_unusable_token_is_not_shown() -> None:
     with pytest.raises(ConfigError) as caught:
         credentials_token(config.peer[0], PATH)
     assert "geheim" not in str(caught.value)
+
+
+def test_owners_are_parties() -> None:
+    config = changed('token = "secret-token"', 'token = "t"\nowners = ["DE-ABC", "NL-XYZ"]')
+    assert config.peer[0].owners == ("DE-ABC", "NL-XYZ")
+
+
+# ---- the relays of a file that is broken elsewhere
+
+
+def relays(folder: Path, text: str) -> RelaysFound:
+    path = folder / "charger.toml"
+    path.write_text(text, encoding="utf-8")
+    return load_relays(path)
+
+
+SEVENTEEN, EIGHTEEN = RelaySection(gpio=17), RelaySection(gpio=18)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("[location]", "[locaton]"),
+        ("[location]", "[location"),
+        ('id = "LOC1"', "id = LOC1"),
+        ('uid = "E1"', "uid = E1"),
+        ("[[evse]]", "[[evse]"),
+        ('readers = ["left"]', 'readers = [\n"left",\n"middle"'),
+        ("[[peer]]", "peer = 1"),
+        ("[party]", "[party]\nname = 'caf\u00e9"),
+    ],
+)
+def test_relays_are_found_whatever_else_is_wrong(tmp_path: Path, old: str, new: str) -> None:
+    broken = MINIMAL.replace(old, new, 1)
+    with pytest.raises(ConfigError):
+        parse(broken, PATH)
+    found = relays(tmp_path, broken)
+    assert (found.relays, found.faults, found.directory) == ((SEVENTEEN, EIGHTEEN), (), Path("state"))
+
+
+@pytest.mark.parametrize("elsewhere", ["[location]", "[location"], ids=["readable", "no TOML"])
+@pytest.mark.parametrize(
+    "written",
+    [
+        "relay = { gpio = 17, actve_high = false }",
+        "relay = { gpio = 17, active_high = no }",
+        "relay.gpio = 17\nrelay.actve_high = false",
+        "[evse.relay]\ngpio = 17\nactve_high = false",
+    ],
+)
+def test_relay_whose_level_is_not_clear_is_named_and_not_guessed(tmp_path: Path, written: str, elsewhere: str) -> None:
+    text = MINIMAL.replace("relay = { gpio = 17 }", written).replace("[location]", elsewhere)
+    found = relays(tmp_path, text)
+    assert found.relays == (EIGHTEEN,)
+    assert "relay #1 can't be read, and was not opened" in found.faults[0]
+
+
+@pytest.mark.parametrize(
+    "written",
+    ["relay.gpio = 17\nrelay.active_high = false", "[evse.relay]\ngpio = 17\nactive_high = false"],
+)
+def test_relay_is_found_however_its_table_is_written(tmp_path: Path, written: str) -> None:
+    text = MINIMAL.replace("relay = { gpio = 17 }", written).replace("[location]", "[location")
+    assert relays(tmp_path, text).relays == (RelaySection(gpio=17, active_high=False), EIGHTEEN)
+
+
+def test_file_without_a_relay_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no \[\[evse\]\] with a relay is there"):
+        relays(tmp_path, MINIMAL[: MINIMAL.index("[[evse]]")])

@@ -150,6 +150,44 @@ def test_an_empty_uid_names_no_token() -> None:
     assert (tokens, len(bad)) == ([], 1)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"country_code": "D"},
+        {"country_code": "DEU"},
+        {"country_code": "D1"},
+        {"country_code": "ÄÖ"},
+        {"party_id": "ABCD"},
+        {"party_id": "A-C"},
+        {"party_id": "A\n"},
+        {"uid": "04\n"},
+        {"uid": "04\x1b[2J"},
+        {"uid": "0" * 65},
+        {"contract_id": "c\x1b[31m"},
+        {"contract_id": "c" * 65},
+        {"group_id": "g\x07"},
+        {"group_id": "g" * 65},
+        {"issuer": "i" * 257},
+        {"visual_number": "v" * 257},
+    ],
+)
+def test_a_token_whose_names_could_do_harm_is_unreadable(changes: dict[str, object]) -> None:
+    tokens, bad = read(token_json(**changes), token_json(uid="02"))
+    assert [token.uid for token in tokens] == ["02"]
+    assert len(bad) == 1
+
+
+def test_names_a_little_longer_than_ocpi_allows_harm_nothing() -> None:
+    fields = token_json(uid="0" * 64, contract_id="c" * 64, issuer="i" * 256, visual_number="v" * 256, party_id="A")
+    tokens, bad = read(fields)
+    assert (len(tokens), bad) == (1, [])
+
+
+def test_an_endless_name_is_no_key() -> None:
+    _, unreadable = decode_list(json.dumps([{"uid": "0" * 1000, "party_id": "ABC"}]).encode())
+    assert unreadable[0].key == Key("", "ABC", "", "")
+
+
 def test_the_good_tokens_of_a_page_survive_the_bad_ones() -> None:
     page = [token_json(uid="01"), token_json(uid="02", contract_id=None), "no object", token_json(uid="04")]
     tokens, unreadable = decode_list(json.dumps(page).encode())
@@ -217,6 +255,72 @@ def test_a_location_without_evses_is_read() -> None:
     assert info.location == LocationReferences("L1")
 
 
+@pytest.mark.parametrize(
+    ("sent", "read_as"),
+    [
+        ({"language": None, "text": "x"}, DisplayText("x")),
+        ({"language": 7, "text": "x"}, DisplayText("x")),
+        ({"language": "de", "text": "Karte\x1b[2J\ngesperrt"}, DisplayText("Karte [2J gesperrt", "de")),
+        ("x" * 1000, "x" * 512),
+        ({"language": "de"}, None),
+        ({"language": "de", "text": None}, None),
+        ({"text": "\n"}, None),
+        ("", None),
+        ([], None),
+        (5, None),
+    ],
+)
+@pytest.mark.parametrize("allowed", ["ALLOWED", "BLOCKED"])
+def test_a_text_is_read_as_far_as_it_is_one(allowed: str, sent: object, read_as: object) -> None:
+    info = AUTHORIZATION_INFO.decode(information(allowed=allowed, info=sent))
+    assert (info.allowed, info.info) == (allowed, read_as)
+
+
+@pytest.mark.parametrize(
+    ("sent", "read_as"),
+    [
+        ("REF-1", "REF-1"),
+        ("R" * 100, "R" * 100),
+        (5, "5"),
+        (10**30, "1" + "0" * 30),
+        ("R" * 256, None),
+        ("R\x1b]0;owned\x07", None),
+        ("R\nFAKE LINE", None),
+        ("", None),
+        (1.5, None),
+        (True, None),
+        ({"id": 1}, None),
+    ],
+)
+def test_a_reference_is_passed_on_unchanged_or_was_not_sent(sent: object, read_as: str | None) -> None:
+    assert AUTHORIZATION_INFO.decode(information(authorization_reference=sent)).authorization_reference == read_as
+
+
+UNREADABLE_LOCATIONS = [
+    {},
+    [],
+    "LOC1",
+    {"evse_uids": []},
+    {"location_id": None},
+    {"location_id": "LOC1", "evse_uids": [None]},
+    {"location_id": "LOC1", "evse_uids": [5]},
+    {"location_id": "LOC1", "evse_uids": "EVSE1"},
+]
+
+
+@pytest.mark.parametrize("sent", UNREADABLE_LOCATIONS)
+def test_an_unreadable_location_makes_a_permission_unreadable(sent: object) -> None:
+    with pytest.raises(msgspec.ValidationError, match=r"^ALLOWED, but the location is unreadable: "):
+        AUTHORIZATION_INFO.decode(information(location=sent))
+
+
+@pytest.mark.parametrize("allowed", ["BLOCKED", "EXPIRED", "NO_CREDIT", "NOT_ALLOWED"])
+@pytest.mark.parametrize("sent", UNREADABLE_LOCATIONS)
+def test_an_unreadable_location_is_no_matter_to_a_refusal(sent: object, allowed: str) -> None:
+    info = AUTHORIZATION_INFO.decode(information(allowed=allowed, location=sent))
+    assert (info.allowed, info.location) == (allowed, None)
+
+
 @pytest.mark.parametrize("sent", [None, {}, {"uid": "04A1B2C3"}, "04A1B2C3", [1]])
 def test_an_unreadable_token_does_not_cost_the_driver_his_answer(sent: object) -> None:
     info = AUTHORIZATION_INFO.decode(information(token=sent))
@@ -245,6 +349,26 @@ def test_only_the_status_code_must_be_right() -> None:
 
 def test_null_is_no_data() -> None:
     assert not envelope.decode(b'{"status_code":1000,"data":null}').has_data
+
+
+@pytest.mark.parametrize(
+    ("sent", "read_as"),
+    [
+        (rb"\ud83d", "\ufffd"),
+        (rb"\uDE00!", "\ufffd!"),
+        (rb"\ud83d\ud83d\ude00\ude00", "\ufffd\U0001f600\ufffd"),
+        (rb"\ud83d\ude00", "\U0001f600"),
+    ],
+)
+def test_half_a_character_costs_only_itself(sent: bytes, read_as: str) -> None:
+    answer = envelope.decode(b'{"status_code":1000,"data":{"allowed":"BLOCKED","info":{"text":"' + sent + b'"}}}')
+    info = AUTHORIZATION_INFO.decode(answer.data)
+    assert (info.allowed, info.info) == ("BLOCKED", DisplayText(read_as))
+
+
+def test_megabytes_in_place_of_a_message_are_not_built() -> None:
+    answer = envelope.decode(b'{"status_code":2001,"status_message":[' + b"{}," * 10_000 + b"0]}")
+    assert (answer.status_code, answer.status_message) == (2001, None)
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b'{"data":[]}', b'{"status_code":null}', b"<html>", b'{"a":"\xff"}'])

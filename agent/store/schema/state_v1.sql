@@ -75,10 +75,59 @@ BEGIN
     UPDATE authorization SET authorization_reference = NEW.authorization_reference WHERE id = NEW.authorization_id;
 END;
 
-CREATE TABLE peer_endpoint (
+-- One relation to each OCPI peer that we invited or registered with.
+CREATE TABLE peer (
     name TEXT PRIMARY KEY,
-    versions_url TEXT NOT NULL,
-    version TEXT NOT NULL,
-    tokens_url TEXT NOT NULL,
-    saved_at INTEGER NOT NULL
+    status TEXT NOT NULL CHECK (status IN ('invited', 'registering', 'registered', 'rotating', 'unregistered')),
+    created_at INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    revision INTEGER NOT NULL DEFAULT 0,    -- unlike any other that this file ever had; set by the triggers
+    versions_url TEXT,
+    version TEXT,
+    encoding TEXT NOT NULL DEFAULT 'base64' CHECK (encoding IN ('base64', 'plain')),
+    ca_file TEXT,
+    their_token TEXT,                       -- what we send; in clear, for it must be sent
+    their_previous_token TEXT,
+    endpoints TEXT NOT NULL DEFAULT '[]',   -- JSON: [[module, role, url], …]
+    roles TEXT NOT NULL DEFAULT '[]',       -- JSON: [[role, country, party, name], …]
+    note TEXT NOT NULL DEFAULT ''
 );
+
+-- The credentials tokens that we issued, of which only the SHA-256 is kept.
+CREATE TABLE accepted_token (
+    hash BLOB PRIMARY KEY,
+    peer TEXT NOT NULL REFERENCES peer (name),
+    kind TEXT NOT NULL CHECK (kind IN ('invite', 'pending', 'current', 'previous')),
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    used_at INTEGER
+);
+
+CREATE UNIQUE INDEX one_current_token ON accepted_token (peer) WHERE kind = 'current';
+
+CREATE INDEX accepted_token_of ON accepted_token (peer);
+
+-- Counts the changes of all peers: a process sees by it what another one did.
+CREATE TABLE peer_change (
+    number INTEGER NOT NULL
+);
+
+INSERT INTO peer_change VALUES (0);
+
+CREATE TRIGGER peer_is_new AFTER INSERT ON peer
+BEGIN
+    UPDATE peer_change SET number = number + 1;
+    UPDATE peer SET revision = (SELECT number FROM peer_change) WHERE name = NEW.name;
+END;
+
+-- That the peer has used its token changes nothing of what was agreed: it must not disturb an exchange under way.
+CREATE TRIGGER peer_changes AFTER UPDATE OF status, versions_url, ca_file, their_token, endpoints, roles ON peer
+BEGIN
+    UPDATE peer_change SET number = number + 1;
+    UPDATE peer SET revision = (SELECT number FROM peer_change) WHERE name = NEW.name;
+END;
+
+CREATE TRIGGER peer_goes AFTER DELETE ON peer
+BEGIN
+    UPDATE peer_change SET number = number + 1;
+END;

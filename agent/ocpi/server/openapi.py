@@ -1,0 +1,228 @@
+"""What the server offers as an OpenAPI 3.1 document: `python -m agent.ocpi.server.openapi > docs/openapi.json`.
+
+Written by hand from the chapters, not made from the structs: those read leniently, the document says what is right.
+"""
+
+import json
+import sys
+from typing import Any
+
+from agent import __version__
+from agent.ocpi.versions import VERSION
+
+_Object = dict[str, Any]
+
+
+def document(public_url: str = "https://cpo.example.com/ocpi") -> _Object:
+    """The whole document, with `public_url` as the server that it describes."""
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "chargepoint-agent, OCPI 2.2.1 server",
+            "version": __version__,
+            "description": "Versions, Credentials, and the receiver interface of Tokens. Every answer is an envelope.",
+        },
+        "servers": [{"url": public_url}],
+        "security": [{"credentialsToken": []}],
+        "paths": {
+            "/versions": {"get": _operation("The versions that we speak", {"200": _list_of("Version")})},
+            f"/{VERSION}": {"get": _operation("Our modules", {"200": _data("VersionDetails")})},
+            f"/{VERSION}/credentials": _credentials(),
+            f"/{VERSION}/tokens/{{country_code}}/{{party_id}}/{{token_uid}}": _tokens(),
+        },
+        "components": {
+            "securitySchemes": {
+                "credentialsToken": {
+                    "type": "apiKey",
+                    "in": "header",
+                    "name": "Authorization",
+                    "description": "`Token`, a space, and the credentials token in base64",
+                }
+            },
+            "schemas": _schemas(),
+        },
+    }
+
+
+def rendered() -> str:
+    """The document as `docs/openapi.json` holds it."""
+    return json.dumps(document(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _credentials() -> _Object:
+    agreed = {"200": _data("Credentials")}
+    created = {"200": _refusal("Not agreed: see status_code"), "201": _data("Credentials")}
+    return {
+        "get": _operation("Our credentials for the caller", agreed),
+        "post": _operation("Register", created | _not_allowed(), body="Credentials"),
+        "put": _operation("New credentials, or a new version", agreed | _not_allowed(), body="Credentials"),
+        "delete": _operation("Unregister", {"200": _refusal("Done")} | _not_allowed()),
+    }
+
+
+def _tokens() -> _Object:
+    unknown = {"404": _refusal("Not known here, or not the caller's")}
+    created = {"200": _refusal("Updated, or refused: see status_code"), "201": _refusal("Created")}
+    return {
+        "parameters": [
+            _parameter("country_code", "path", {"$ref": "#/components/schemas/CountryCode"}),
+            _parameter("party_id", "path", {"$ref": "#/components/schemas/PartyId"}),
+            _parameter("token_uid", "path", {"$ref": "#/components/schemas/CiString36"}),
+            _parameter("type", "query", {"$ref": "#/components/schemas/TokenType", "default": "RFID"}),
+        ],
+        "get": _operation("The token as it is stored", {"200": _data("Token")} | unknown, routed=True),
+        "put": _operation("Create or replace the token", created | unknown, body="Token", routed=True),
+        "patch": _operation(
+            "Change some of its fields",
+            {"200": _refusal("Changed, or refused")} | unknown,
+            body="TokenPatch",
+            routed=True,
+        ),
+    }
+
+
+def _operation(summary: str, responses: _Object, body: str | None = None, *, routed: bool = False) -> _Object:
+    everywhere = {
+        "400": _refusal("No HTTP, or no JSON"),
+        "401": _refusal("No credentials token that is known here, or one that does not open this"),
+        "408": _refusal("The body came too slowly"),
+        "413": _refusal("The body is too large"),
+        "429": _refusal("Too many requests: see Retry-After"),
+    }
+    headers = ["X-Request-ID", "X-Correlation-ID"]
+    if routed:
+        headers += [f"OCPI-{way}-{part}" for way in ("from", "to") for part in ("country-code", "party-id")]
+    operation: _Object = {
+        "summary": summary,
+        "parameters": [_parameter(name, "header", {"type": "string"}) for name in headers],
+        "responses": dict(sorted((responses | everywhere).items())),
+    }
+    if body is not None:
+        operation["requestBody"] = {"required": True, "content": _json({"$ref": f"#/components/schemas/{body}"})}
+    return operation
+
+
+def _parameter(name: str, where: str, schema: _Object) -> _Object:
+    return {"name": name, "in": where, "required": where == "path", "schema": schema}
+
+
+def _json(schema: _Object) -> _Object:
+    return {"application/json": {"schema": schema}}
+
+
+def _data(name: str) -> _Object:
+    return _envelope(name, {"$ref": f"#/components/schemas/{name}"})
+
+
+def _list_of(name: str) -> _Object:
+    return _envelope(f"A list of {name}", {"type": "array", "items": {"$ref": f"#/components/schemas/{name}"}})
+
+
+def _envelope(description: str, data: _Object) -> _Object:
+    """An answer with `data` where it succeeds; one that is refused has none."""
+    schema = {"allOf": [{"$ref": "#/components/schemas/Envelope"}, {"properties": {"data": data}}]}
+    return {"description": description, "content": _json(schema)}
+
+
+def _refusal(description: str) -> _Object:
+    return {"description": description, "content": _json({"$ref": "#/components/schemas/Envelope"})}
+
+
+def _not_allowed() -> _Object:
+    return {"405": _refusal("Registered already, or not yet")}
+
+
+def _text(most: int) -> _Object:
+    return {"type": "string", "maxLength": most}
+
+
+def _schemas() -> _Object:
+    return {
+        "Envelope": _object(
+            {
+                "status_code": {"type": "integer", "minimum": 1000, "maximum": 4999},
+                "status_message": {"type": "string"},
+                "timestamp": {"$ref": "#/components/schemas/DateTime"},
+                "data": {},
+            },
+            "status_code timestamp",
+        ),
+        "DateTime": {"type": "string", "format": "date-time", "maxLength": 25, "description": "In UTC"},
+        "CountryCode": {"type": "string", "pattern": "^[!-~]{2}$"},
+        "PartyId": {"type": "string", "pattern": "^[!-~]{1,3}$"},
+        "CiString36": {"type": "string", "pattern": "^[!-~]{1,36}$"},
+        "TokenType": {"type": "string", "enum": ["AD_HOC_USER", "APP_USER", "OTHER", "RFID"]},
+        "Version": _object({"version": {"type": "string"}, "url": {"type": "string", "format": "uri"}}, "version url"),
+        "VersionDetails": _object(
+            {
+                "version": {"type": "string"},
+                "endpoints": {"type": "array", "items": {"$ref": "#/components/schemas/Endpoint"}, "minItems": 1},
+            },
+            "version endpoints",
+        ),
+        "Endpoint": _object(
+            {
+                "identifier": {"type": "string"},
+                "role": {"type": "string", "enum": ["SENDER", "RECEIVER"]},
+                "url": {"type": "string", "format": "uri"},
+            },
+            "identifier role url",
+        ),
+        **_credentials_schemas(),
+        **_token_schemas(),
+    }
+
+
+def _credentials_schemas() -> _Object:
+    return {
+        "Credentials": _object(
+            {
+                "token": {"type": "string", "pattern": "^[!-~]{1,64}$"},
+                "url": {"type": "string", "format": "uri", "maxLength": 255},
+                "roles": {"type": "array", "items": {"$ref": "#/components/schemas/CredentialsRole"}, "minItems": 1},
+            },
+            "token url roles",
+        ),
+        "CredentialsRole": _object(
+            {
+                "role": {"type": "string"},
+                "party_id": {"$ref": "#/components/schemas/PartyId"},
+                "country_code": {"$ref": "#/components/schemas/CountryCode"},
+                "business_details": _object({"name": _text(100), "website": {"type": "string"}}, "name"),
+            },
+            "role party_id country_code business_details",
+        ),
+    }
+
+
+def _token_schemas() -> _Object:
+    required = "country_code party_id uid type contract_id issuer valid whitelist last_updated"
+    fields: _Object = {
+        "country_code": {"$ref": "#/components/schemas/CountryCode"},
+        "party_id": {"$ref": "#/components/schemas/PartyId"},
+        "uid": {"$ref": "#/components/schemas/CiString36"},
+        "type": {"$ref": "#/components/schemas/TokenType"},
+        "contract_id": _text(36),
+        "visual_number": _text(64),
+        "issuer": _text(64),
+        "group_id": _text(36),
+        "valid": {"type": "boolean"},
+        "whitelist": {"type": "string", "enum": ["ALWAYS", "ALLOWED", "ALLOWED_OFFLINE", "NEVER"]},
+        "language": _text(2),
+        "default_profile_type": {"type": "string"},
+        "energy_contract": _object({"supplier_name": _text(64), "contract_id": _text(64)}, "supplier_name"),
+        "last_updated": {"$ref": "#/components/schemas/DateTime"},
+    }
+    clearable = {
+        name: schema if name in required.split() else {"anyOf": [schema, {"type": "null"}]}
+        for name, schema in fields.items()
+    }
+    return {"Token": _object(fields, required), "TokenPatch": _object(clearable, "last_updated")}
+
+
+def _object(properties: _Object, required: str) -> _Object:
+    return {"type": "object", "properties": properties, "required": required.split()}
+
+
+if __name__ == "__main__":
+    sys.stdout.write(rendered())

@@ -1,0 +1,110 @@
+"""What the server needs of the rest: whose a token is, and what the credentials and tokens modules do with a request.
+
+A request that can't be fulfilled is a value, `Refusal`. Exceptions are broken parts; the server answers them with 500.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+import msgspec
+
+from agent.ocpi.addressing import Party
+from agent.ocpi.credentials import Credentials
+from agent.ocpi.tokens import Token, TokenType
+
+
+class Access(StrEnum):
+    """How far a caller's credentials token opens our interfaces."""
+
+    CONFIGURATION = "configuration"
+    """Versions and credentials: OCPI 2.2.1 transport_and_format, Authorization header, on CREDENTIALS_TOKEN_A."""
+    EVERYTHING = "everything"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who sent a request, as its credentials token says."""
+
+    peer: str
+    access: Access
+    token: str = field(repr=False)
+    parties: frozenset[Party] = frozenset()
+    """The roles that the peer gave in the handshake, in upper case."""
+    pushes_for_others: bool = False
+    """By configuration: a hub or a backend that brings the tokens of any owner."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a request was not fulfilled."""
+
+    status_code: int
+    """OCPI 2.2.1 status_codes."""
+    message: str
+    """For the peer's developer; goes over the wire."""
+    http_status: int = 200
+    """A request that reached the OCPI layer gets 200, whatever became of it (OCPI 2.2.1 status_codes)."""
+
+
+class TokenKey(NamedTuple):
+    """What the path and the query of a request name: OCPI 2.2.1 mod_tokens, Receiver Interface."""
+
+    country_code: str
+    party_id: str
+    uid: str
+    type: TokenType
+
+
+class Stored(StrEnum):
+    """What became of a pushed token."""
+
+    CREATED = "created"
+    UPDATED = "updated"
+    STALE = "stale"
+    """A newer one is here; nothing was changed."""
+
+
+class Callers(Protocol):
+    """Knows the credentials tokens that we issued."""
+
+    async def caller(self, candidates: Sequence[str]) -> Caller | None:
+        """Whose one of at most two readings of a header is. The work is the same for a token of nobody."""
+        ...
+
+
+class CredentialsReceiver(Protocol):
+    """The Credentials module: OCPI 2.2.1 credentials."""
+
+    async def shown(self, caller: Caller) -> Credentials:
+        """GET."""
+        ...
+
+    async def register(self, caller: Caller, theirs: Credentials) -> Credentials | Refusal:
+        """POST."""
+        ...
+
+    async def update(self, caller: Caller, theirs: Credentials) -> Credentials | Refusal:
+        """PUT."""
+        ...
+
+    async def unregister(self, caller: Caller) -> Refusal | None:
+        """DELETE."""
+        ...
+
+
+class TokensReceiver(Protocol):
+    """The Tokens module's receiver interface: OCPI 2.2.1 mod_tokens. A success means that it is on disk."""
+
+    async def get(self, caller: Caller, key: TokenKey) -> Token | Refusal:
+        """GET."""
+        ...
+
+    async def put(self, caller: Caller, key: TokenKey, token: Token) -> Stored | Refusal:
+        """PUT."""
+        ...
+
+    async def patch(self, caller: Caller, key: TokenKey, changes: dict[str, msgspec.Raw]) -> Stored | Refusal:
+        """PATCH."""
+        ...

@@ -1,0 +1,194 @@
+"""A peer registers with us, exchanges new tokens, and ends the relation: OCPI 2.2.1 credentials, as Receiver.
+
+What we begin is `registration`'s. An exchange is stored in one transaction before it is answered. If the answer is
+lost, the peer's old token still opens everything, and ours that it knows is kept: see `PeerStore.complete`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+from agent.errors import BusyError, ConfigError
+from agent.ocpi.credentials import Credentials
+from agent.ocpi.handshake import may_carry_token
+from agent.ocpi.server.ports import Access, Caller, Callers, CredentialsReceiver, Refusal
+from agent.runtime.exchange import Connect, Offer, Problem, Us, explore, new_token, roles_of
+from agent.store.peers import Accepted, Exchanged, PeerRelation, PeerStatus, PeerStore, TokenKind
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 4
+"""Exchanges under way: each holds a connection to a peer, and a peer could make us hold any number."""
+
+_OUR_OWN = timedelta(seconds=60)
+"""So long an exchange that we began may still be under way: two at once would each undo the other's tokens."""
+
+_CALL_BACK_S = 20.0
+"""For all requests of one call-back: the peer waits for our answer meanwhile, often no longer than 30 s."""
+
+_REGISTERED = frozenset({PeerStatus.REGISTERED, PeerStatus.ROTATING})
+
+_BUSY = Refusal(3000, "another exchange of credentials is under way; try again in a minute")
+
+
+class TokenDesk:
+    """Says whose a credentials token is, and notes when a peer has used its new one."""
+
+    def __init__(
+        self,
+        store: PeerStore,
+        *,
+        push_for_others: frozenset[str] = frozenset(),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+    ) -> None:
+        """`push_for_others`: the peers that may push the tokens of any owner."""
+        self._store = store
+        self._push_for_others = push_for_others
+        self._now = now
+
+    async def caller(self, candidates: Sequence[str]) -> Caller | None:
+        """Whose token it is; None for nobody's. Raises StoreError."""
+        accepted = await self._store.caller(candidates, self._now())
+        if accepted is None:
+            return None
+        if accepted.unused:
+            await self._store.confirm_used(accepted.token, self._now())
+            log.info("peer %s uses its new credentials token; the old one is refused from now on", accepted.peer)
+        return Caller(
+            accepted.peer,
+            _access(accepted),
+            accepted.token,
+            frozenset((role.country_code.upper(), role.party_id.upper()) for role in accepted.roles),
+            accepted.peer in self._push_for_others,
+        )
+
+
+class Reception:
+    """Answers the Credentials module's requests. The call-back never waits for a request that the peer makes to us."""
+
+    def __init__(
+        self,
+        store: PeerStore,
+        us: Us,
+        connect: Connect,
+        *,
+        allow_http: bool = False,
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        make_token: Callable[[], str] = new_token,
+        call_back_s: float = _CALL_BACK_S,
+    ) -> None:
+        self._store = store
+        self._us = us
+        self._connect = connect
+        self._allow_http = allow_http
+        self._call_back_s = call_back_s
+        self._now = now
+        self._make_token = make_token
+        self._under_way: set[str] = set()
+
+    async def shown(self, caller: Caller) -> Credentials:
+        """Our credentials object with the token that the caller has: only its hash is stored, but it was just sent."""
+        return self._us.credentials(caller.token)
+
+    async def register(self, caller: Caller, theirs: Credentials) -> Credentials | Refusal:
+        """POST: 405 for everybody but the holder of an invite."""
+        accepted = await self._store.caller([caller.token], self._now())
+        if accepted is None or accepted.kind is not TokenKind.INVITE:
+            return Refusal(2000, "already registered; use PUT for new credentials", 405)
+        return await self._alone(caller, theirs, invite=caller.token)
+
+    async def update(self, caller: Caller, theirs: Credentials) -> Credentials | Refusal:
+        """PUT: 405 for the holder of an invite.
+
+        A peer that holds the token of our cut-off registration has taken it, and is registered if it says so itself.
+        """
+        accepted = await self._store.caller([caller.token], self._now())
+        if accepted is None or accepted.kind is TokenKind.INVITE:
+            return Refusal(2000, "not registered; use POST first", 405)
+        return await self._alone(caller, theirs, invite=None)
+
+    async def unregister(self, caller: Caller) -> Refusal | None:
+        """DELETE: every token of either side is forgotten."""
+        accepted = await self._store.caller([caller.token], self._now())
+        if accepted is None or accepted.kind is TokenKind.INVITE or accepted.status not in _REGISTERED:
+            return Refusal(2000, "not registered", 405)
+        await self._store.end(caller.peer, self._now(), "the peer has ended the relation")
+        log.warning("peer %s has unregistered: it is not asked any more, and its requests are refused", caller.peer)
+        return None
+
+    async def _alone(self, caller: Caller, theirs: Credentials, invite: str | None) -> Credentials | Refusal:
+        """One exchange a peer, a few in all: who comes too many is told so, for waiting could go round in circles."""
+        if caller.peer in self._under_way or len(self._under_way) >= _AT_ONCE:
+            return _BUSY
+        self._under_way.add(caller.peer)
+        try:
+            return await self._exchange(caller, theirs, invite)
+        finally:
+            self._under_way.discard(caller.peer)
+
+    async def _exchange(self, caller: Caller, theirs: Credentials, invite: str | None) -> Credentials | Refusal:
+        relation = await self._store.relation(caller.peer)
+        if relation is None or _is_ours_under_way(relation, self._now()):
+            return _BUSY
+        if not may_carry_token(theirs.url, allow_http=self._allow_http):
+            return Refusal(2001, "url: expected an https URL")
+        offer = await self._called_back(relation, theirs)
+        if isinstance(offer, Problem):
+            log.warning("peer %s: its credentials were refused: %s", caller.peer, offer.sentence)
+            return Refusal(offer.status_code, f"calling you back failed: {offer.sentence}")
+        token = self._make_token()
+        exchanged = Exchanged(
+            theirs.url,
+            offer.version,
+            offer.encoding,
+            theirs.token,
+            token,
+            offer.endpoints,
+            roles_of(theirs),
+            "it has not used its token yet; if it says that the exchange failed, let it try again"
+            + (", with a new invitation" if invite else ""),
+        )
+        try:
+            await self._store.complete(
+                caller.peer, exchanged, revision=relation.revision, at=self._now(), invite=invite
+            )
+        except BusyError:
+            return _BUSY
+        log.info(
+            "peer %s: credentials exchanged, OCPI %s, token sent in %s", caller.peer, offer.version, offer.encoding
+        )
+        return self._us.credentials(token)
+
+    async def _called_back(self, relation: PeerRelation, theirs: Credentials) -> Offer | Problem:
+        """Fetch the peer's versions and endpoints with the token that it offers; each request has its limit of time."""
+        roles = [role.role for role in theirs.roles]
+        try:
+            async with asyncio.timeout(self._call_back_s):
+                return await explore(
+                    lambda encoding: self._connect(relation.name, theirs.token, encoding, relation.ca_file),
+                    theirs.url,
+                    roles=roles,
+                )
+        except TimeoutError:
+            return Problem(3001, f"it takes longer than {self._call_back_s:g} s")
+        except ConfigError as error:
+            # The peer's ca_file is gone: ours to mend, and nothing that the peer should read.
+            log.error("peer %s: can't be called back: %s", relation.name, error)
+            return Problem(3001, "no secure connection is possible from here")
+
+
+def _access(accepted: Accepted) -> Access:
+    half_way = accepted.kind is TokenKind.INVITE or (
+        accepted.kind is TokenKind.PENDING and accepted.status not in _REGISTERED
+    )
+    return Access.CONFIGURATION if half_way else Access.EVERYTHING
+
+
+def _is_ours_under_way(relation: PeerRelation, now: datetime) -> bool:
+    ours = relation.status in {PeerStatus.REGISTERING, PeerStatus.ROTATING}
+    return ours and timedelta(0) <= now - relation.changed_at < _OUR_OWN
+
+
+def _fits(desk: TokenDesk, reception: Reception) -> tuple[Callers, CredentialsReceiver]:
+    return desk, reception

@@ -1,0 +1,283 @@
+"""We register with a peer, exchange new tokens with it, and end the relation: OCPI 2.2.1 credentials, as Sender.
+
+What the peer begins is `reception`'s. Whatever must outlive a crash is stored before the request that could make it
+matter, and an exchange's result in one transaction: at every moment the old relation works, or the new one, or the
+peer's `note` says how to go on. Every command here may be repeated.
+"""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from agent.errors import ConfigError, PeerError
+from agent.model import Outcome
+from agent.ocpi.addressing import Encoding
+from agent.ocpi.credentials import Credentials
+from agent.ocpi.failures import Failure
+from agent.ocpi.handshake import may_carry_token
+from agent.runtime.exchange import (
+    ENCODINGS,
+    Connect,
+    Offer,
+    Platform,
+    Problem,
+    Us,
+    explore,
+    missing_endpoints,
+    new_token,
+    roles_of,
+)
+from agent.store.peers import Exchanged, PeerRelation, PeerStatus, PeerStore
+
+log = logging.getLogger(__name__)
+
+_NEVER_TOOK_IT = frozenset(
+    {Outcome.REJECTED, Outcome.OCPI_ERROR, Outcome.UNKNOWN, Outcome.UNAUTHORIZED, Outcome.RATE_LIMITED}
+)
+"""The peer has answered, and says that it did not do what we asked. Anything else leaves that open."""
+
+_NO_ANSWER = frozenset({Outcome.TIMEOUT, Outcome.UNREACHABLE})
+
+_NOBODY_THERE = frozenset({Outcome.UNAUTHORIZED, Outcome.UNKNOWN, Outcome.REJECTED})
+"""What a peer answers that has ended the relation already: 401, 404, 405."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invitation:
+    """What the peer's operator is given, over a channel of its own. The token is shown this once."""
+
+    name: str
+    versions_url: str
+    token: str
+    expires_at: datetime
+
+    def __repr__(self) -> str:
+        return f"Invitation({self.name!r}, {self.versions_url!r}, token=***, expires_at={self.expires_at!r})"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a relation ended."""
+
+    name: str
+    told_peer: bool
+    """Whether the peer said that it has ended it, too."""
+    detail: str
+
+
+class Registrar:
+    """Begins exchanges with peers. Any number of processes may do so at once; a relation changes as a whole or not."""
+
+    def __init__(
+        self,
+        store: PeerStore,
+        us: Us,
+        connect: Connect,
+        *,
+        allow_http: bool = False,
+        taken_names: frozenset[str] = frozenset(),
+        now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        make_token: Callable[[], str] = new_token,
+    ) -> None:
+        """`taken_names`: peers of the configuration, whose names nobody else may have."""
+        self._store = store
+        self._us = us
+        self._connect = connect
+        self._allow_http = allow_http
+        self._taken_names = taken_names
+        self._now = now
+        self._make_token = make_token
+
+    async def invite(
+        self, name: str, *, expires: timedelta = timedelta(days=7), ca_file: str | None = None
+    ) -> Invitation:
+        """Issue a token A, in place of an earlier one. Raises ConfigError where the peer is registered, StoreError."""
+        self._check_name(name)
+        found = await self._store.relation(name)
+        if found is not None and _is_registered(found) and found.confirmed:
+            raise ConfigError(f"peer {name}: is registered; unregister it before you invite it again")
+        token, now = self._make_token(), self._now()
+        note = f"invited until {now + expires:%Y-%m-%d %H:%M}Z; waiting for it to register"
+        await self._store.invite(name, token, expires_at=now + expires, at=now, ca_file=ca_file, note=note)
+        return Invitation(name, self._us.versions_url, token, now + expires)
+
+    async def register(self, name: str, versions_url: str, token_a: str, *, ca_file: str | None = None) -> PeerRelation:
+        """Register with the peer that gave us `token_a`.
+
+        The peer calls our server back before it answers, so that must be running and reachable. Raises PeerError
+        with the step that failed and why, ConfigError, StoreError, BusyError.
+        """
+        self._check_name(name)
+        if not may_carry_token(versions_url, allow_http=self._allow_http):
+            raise ConfigError(f"peer {name}: versions URL: expected one that begins with https://")
+        before = await self._store.relation(name)
+        if before is not None and _is_registered(before):
+            raise ConfigError(f"peer {name}: is registered already; rotate its tokens, or unregister it first")
+        offer = await self._explored(name, token_a, versions_url, ENCODINGS, ca_file)
+        token_b = self._make_token()
+        begun = await self._store.begin(
+            name,
+            token_b,
+            status=PeerStatus.REGISTERING,
+            at=self._now(),
+            note=_CUT_OFF_REGISTERING,
+            versions_url=versions_url,
+            ca_file=ca_file,
+        )
+        async with self._connect(name, token_a, offer.encoding, ca_file) as platform:
+            theirs = await self._exchange(platform, "POST", offer, token_b)
+        if isinstance(theirs, Failure) and theirs.outcome not in _NO_ANSWER:
+            await self._store.give_up(name, token_b, before=before, at=self._now())
+        return await self._completed(begun, offer, theirs, token_b, "registration")
+
+    async def rotate(self, name: str) -> PeerRelation:
+        """Exchange new tokens, and see anew what the peer offers: OCPI 2.2.1 credentials, PUT.
+
+        Until the peer has used its new token the old one is accepted, too. Raises PeerError, ConfigError, StoreError,
+        BusyError.
+        """
+        before = await self.settle(name)
+        assert before.versions_url is not None
+        token_c = before.their_token or ""
+        encoding: Encoding = "plain" if before.encoding == "plain" else "base64"
+        offer = await self._explored(name, token_c, before.versions_url, [encoding], before.ca_file)
+        token_b = self._make_token()
+        begun = await self._store.begin(
+            name, token_b, status=PeerStatus.ROTATING, at=self._now(), note=_CUT_OFF_ROTATING
+        )
+        async with self._connect(name, token_c, encoding, before.ca_file) as platform:
+            theirs = await self._exchange(platform, "PUT", offer, token_b)
+        if isinstance(theirs, Failure) and theirs.outcome in _NEVER_TOOK_IT:
+            await self._store.give_up(name, token_b, before=before, at=self._now())
+        return await self._completed(begun, offer, theirs, token_b, "exchange of tokens")
+
+    async def settle(self, name: str) -> PeerRelation:
+        """Find out which of two tokens the peer takes, after an exchange of whose end it may not know, and keep it.
+
+        With one token there is nothing to find out, and the peer is not asked. Raises PeerError where it takes
+        neither or does not answer, ConfigError where it is not registered, StoreError, BusyError.
+        """
+        relation = await self._registered(name)
+        if relation.their_previous_token is None:
+            return relation
+        assert relation.versions_url is not None
+        assert relation.their_token is not None
+        encoding: Encoding = "plain" if relation.encoding == "plain" else "base64"
+        for token in (relation.their_token, relation.their_previous_token):
+            async with self._connect(name, token, encoding, relation.ca_file) as platform:
+                versions = await platform.versions(relation.versions_url)
+            if not isinstance(versions, Failure):
+                await self._store.keep_token(name, token, revision=relation.revision, at=self._now())
+                return await self._registered(name)
+            if versions.outcome is not Outcome.UNAUTHORIZED:
+                raise PeerError(f"peer {name}: versions: {versions.detail}")
+        raise PeerError(
+            f"peer {name}: takes neither our token nor the one before; unregister it here and there, and register anew"
+        )
+
+    async def unregister(self, name: str, *, force: bool = False) -> Ended:
+        """End the relation on both sides: OCPI 2.2.1 credentials, DELETE.
+
+        With `force` it ends here even if the peer can't be told. Raises PeerError, with the relation as it was,
+        ConfigError, StoreError.
+        """
+        relation = await self._known(name)
+        told, detail = False, "there was nothing to end at the peer"
+        if _is_registered(relation):
+            failure = await self._withdraw(relation)
+            told = failure is None
+            detail = "the peer has ended it, too" if told else ""
+            if failure is not None and failure.outcome in _NOBODY_THERE:
+                detail = f"the peer knew of no relation any more: {failure.detail}"
+            elif failure is not None and not force:
+                advice = "try again, or end it on this side alone with force"
+                raise PeerError(f"peer {name}: could not be told: {failure.detail}; {advice}")
+            elif failure is not None:
+                detail = f"the peer could not be told, its operator has to end it there: {failure.detail}"
+        await self._store.end(name, self._now(), detail)
+        log.info("peer %s: unregistered; %s", name, detail)
+        return Ended(name, told, detail)
+
+    async def _withdraw(self, relation: PeerRelation) -> Failure | None:
+        """DELETE with the token that the peer takes."""
+        url = next((e.url for e in relation.endpoints if e.module == "credentials"), None)
+        if url is None:
+            return Failure(Outcome.NO_PEER, "it is not known where its credentials module is")
+        failure: Failure | None = Failure(Outcome.NO_PEER, "there is no token to tell it with")
+        encoding: Encoding = "plain" if relation.encoding == "plain" else "base64"
+        for token in filter(None, (relation.their_token, relation.their_previous_token)):
+            async with self._connect(relation.name, token, encoding, relation.ca_file) as platform:
+                failure = await platform.withdraw(url)
+            if failure is None or failure.outcome is not Outcome.UNAUTHORIZED:
+                return failure
+        return failure
+
+    async def _explored(
+        self, name: str, token: str, versions_url: str, encodings: "list[Encoding] | tuple[Encoding, ...]",
+        ca_file: str | None,
+    ) -> Offer:  # fmt: skip
+        offer = await explore(lambda e: self._connect(name, token, e, ca_file), versions_url, encodings)
+        if isinstance(offer, Problem):
+            raise PeerError(f"peer {name}: {offer.sentence}; nothing was changed")
+        return offer
+
+    async def _exchange(self, platform: Platform, method: str, offer: Offer, token_b: str) -> Credentials | Failure:
+        theirs = await platform.exchange(method, offer.credentials_url, self._us.credentials(token_b))
+        if not isinstance(theirs, Failure) and not may_carry_token(theirs.url, allow_http=self._allow_http):
+            return Failure(Outcome.MALFORMED, "its credentials name a versions URL that is not https")
+        return theirs
+
+    async def _completed(
+        self, begun: PeerRelation, offer: Offer, theirs: Credentials | Failure, token_b: str, what: str
+    ) -> PeerRelation:
+        name = begun.name
+        if isinstance(theirs, Failure):
+            now = await self._store.relation(name)
+            how_to_go_on = f"; {now.note}" if now is not None and now.note else "; nothing was changed"
+            raise PeerError(f"peer {name}: credentials: {theirs.detail}{how_to_go_on}")
+        missing = missing_endpoints(offer.endpoints, [role.role for role in theirs.roles])
+        exchanged = Exchanged(
+            theirs.url,
+            offer.version,
+            offer.encoding,
+            theirs.token,
+            token_b,
+            offer.endpoints,
+            roles_of(theirs),
+            f"it does not offer {' and '.join(missing)}" if missing else "",
+        )
+        await self._store.complete(name, exchanged, revision=begun.revision, at=self._now())
+        log.info("peer %s: %s complete, OCPI %s, token sent in %s", name, what, offer.version, offer.encoding)
+        return await self._known(name)
+
+    def _check_name(self, name: str) -> None:
+        if name in self._taken_names:
+            raise ConfigError(f"peer {name}: the configuration has a [[peer]] of this name; choose another")
+
+    async def _known(self, name: str) -> PeerRelation:
+        found = await self._store.relation(name)
+        if found is None:
+            there = ", ".join(relation.name for relation in await self._store.relations()) or "none"
+            raise ConfigError(f"peer {name}: is not known here; there are: {there}")
+        return found
+
+    async def _registered(self, name: str) -> PeerRelation:
+        found = await self._known(name)
+        if not _is_registered(found):
+            raise ConfigError(f"peer {name}: is not registered but {found.status}; register it first. {found.note}")
+        return found
+
+
+_CUT_OFF_REGISTERING = (
+    "its answer to our registration never came: register again with the same token. If the peer rejects that, it has"
+    " taken the registration: let its operator end it there and give you a new token, or let it update its credentials"
+)
+_CUT_OFF_ROTATING = (
+    "its answer to our new token never came: it may use the old one or the new one, both are accepted; rotate again."
+    " If the peer rejects our token then, unregister here and there, and register anew"
+)
+
+
+def _is_registered(relation: PeerRelation) -> bool:
+    return relation.status in {PeerStatus.REGISTERED, PeerStatus.ROTATING}

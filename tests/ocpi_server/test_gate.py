@@ -1,0 +1,223 @@
+"""Who gets in, how much he may, and that every answer is an envelope: OCPI 2.2.1 transport_and_format, status_codes."""
+
+import json
+from base64 import b64encode
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from agent.ocpi.server.authorization import candidates
+from agent.ocpi.server.gate import Limits
+from tests.ocpi_server.site import Site, card, client_of, header, site_in
+
+TOKEN_URL = "/2.2.1/tokens/DE/ABC/04A1B2C3"
+
+
+def envelope(answer: httpx.Response) -> dict[str, Any]:
+    body: dict[str, Any] = answer.json()
+    assert answer.headers["content-type"] == "application/json"
+    assert set(body) <= {"status_code", "status_message", "timestamp", "data"}
+    assert datetime.fromisoformat(body["timestamp"]).utcoffset() is not None
+    assert len(body["timestamp"]) <= 25
+    return body
+
+
+@pytest.mark.parametrize("plain", [False, True])
+async def test_token_is_taken_in_base64_and_plain(site: Site, plain: bool) -> None:  # noqa: FBT001
+    async with client_of(site, await site.agreed(), plain=plain) as client:
+        assert (await client.get("/versions")).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("Token eA==", ["x", "eA=="]),
+        ("token eA==", ["x", "eA=="]),
+        ("Token   eA==  ", ["x", "eA=="]),
+        ("Token ZXhhbXBsZS10b2tlbgo=", ["example-token", "ZXhhbXBsZS10b2tlbgo="]),
+        ("Token not/base64!", ["not/base64!"]),
+        ("Token ////", ["////"]),
+        (None, []),
+        ("", []),
+        ("Token", []),
+        ("Token ", []),
+        ("Bearer eA==", []),
+        ("Basic dXNlcjp4", []),
+        ("Token " + "x" * 1000, []),
+        ("Token \xff\xfe", ["\xff\xfe"]),
+    ],
+)
+def test_header_is_read_in_every_way_that_occurs(value: str | None, found: list[str]) -> None:
+    assert candidates(value) == found
+
+
+@pytest.mark.parametrize("value", [None, "", "Token", "Token x", "Bearer x", "Token =", "Token \xff", "\xff"])
+@pytest.mark.parametrize("path", ["/versions", "/2.2.1/credentials", TOKEN_URL, "/nothing", "/"])
+async def test_header_that_is_missing_or_of_nobody_is_401_everywhere(site: Site, value: str | None, path: str) -> None:
+    headers = {} if value is None else {"Authorization": value.encode("latin-1")}
+    async with client_of(site) as client:
+        answer = await client.get(path, headers=headers)  # type: ignore[arg-type]  # bytes are sent as they are
+    assert answer.status_code == 401
+    assert envelope(answer)["status_code"] == 2000
+
+
+async def test_token_a_opens_versions_and_credentials_and_shall_be_401_on_another_module(site: Site) -> None:
+    invitation = await site.registrar.invite("emsp")
+    async with client_of(site, invitation.token) as client:
+        answers = [await client.get(path) for path in ("/versions", "/2.2.1", "/2.2.1/credentials", TOKEN_URL)]
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 401]
+
+
+async def test_versions_and_details_name_absolute_urls_under_the_public_one(
+    site: Site, peer: httpx.AsyncClient
+) -> None:
+    assert envelope(await peer.get("/versions"))["data"] == [{"version": "2.2.1", "url": f"{site.url}/2.2.1"}]
+    assert envelope(await peer.get("/2.2.1"))["data"] == {
+        "version": "2.2.1",
+        "endpoints": [
+            {"identifier": "credentials", "role": "SENDER", "url": f"{site.url}/2.2.1/credentials"},
+            {"identifier": "tokens", "role": "RECEIVER", "url": f"{site.url}/2.2.1/tokens"},
+        ],
+    }
+
+
+@pytest.mark.parametrize("path", ["/versions/", "/2.2.1/", "/2.2.1/credentials/", "/2.2.1/credentials//"])
+async def test_trailing_slash_makes_no_difference(peer: httpx.AsyncClient, path: str) -> None:
+    assert (await peer.get(path)).status_code == 200
+
+
+async def test_request_ids_come_back(peer: httpx.AsyncClient) -> None:
+    answer = await peer.get("/nothing", headers={"X-Request-ID": "r-1", "X-Correlation-ID": "c-1"})
+    assert (answer.headers["x-request-id"], answer.headers["x-correlation-id"]) == ("r-1", "c-1")
+
+
+async def test_request_without_ids_gets_some(peer: httpx.AsyncClient) -> None:
+    answer = await peer.get("/versions")
+    assert answer.headers["x-request-id"] != answer.headers["x-correlation-id"]
+
+
+ROUTING = {
+    "OCPI-from-country-code": "DE",
+    "OCPI-from-party-id": "ABC",
+    "OCPI-to-country-code": "NL",
+    "OCPI-to-party-id": "CPO",
+}
+
+
+async def test_routing_headers_are_swapped_on_functional_modules(peer: httpx.AsyncClient) -> None:
+    answer = await peer.get(TOKEN_URL, headers=ROUTING)
+    way_back = {name: answer.headers[name] for name in ROUTING}
+    assert list(way_back.values()) == ["NL", "CPO", "DE", "ABC"]
+
+
+async def test_open_routing_request_is_answered_from_us(peer: httpx.AsyncClient) -> None:
+    answer = await peer.get(TOKEN_URL)
+    assert (answer.headers["ocpi-from-country-code"], answer.headers["ocpi-from-party-id"]) == ("NL", "CPO")
+    assert "ocpi-to-party-id" not in answer.headers
+
+
+async def test_configuration_modules_shall_not_have_routing_headers(peer: httpx.AsyncClient) -> None:
+    answer = await peer.get("/2.2.1/credentials", headers=ROUTING)
+    assert [name for name in answer.headers if name.startswith("ocpi-")] == []
+
+
+@pytest.mark.parametrize("path", ["/", "/nothing", "/2.2.1/cdrs", "/2.1.1", "/versions/more", "/../versions"])
+async def test_unknown_path_is_404_with_an_envelope(peer: httpx.AsyncClient, path: str) -> None:
+    answer = await peer.get(path)
+    assert (answer.status_code, envelope(answer)["status_code"]) == (404, 2000)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/versions"), ("DELETE", "/2.2.1"), ("PATCH", "/2.2.1/credentials"), ("OPTIONS", "/versions")],
+)
+async def test_method_that_is_not_offered_is_405_with_an_envelope(
+    peer: httpx.AsyncClient, method: str, path: str
+) -> None:
+    answer = await peer.request(method, path)
+    assert (answer.status_code, envelope(answer)["status_code"]) == (405, 2000)
+    assert "GET" in answer.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"nonsense", b'{"a":\xff}', b'"\\ud800"', b"\x00", b"[1,]", b"\xef\xbb\xbf{}"]
+)
+@pytest.mark.parametrize(("method", "path"), [("PUT", TOKEN_URL), ("PATCH", TOKEN_URL), ("PUT", "/2.2.1/credentials")])
+async def test_body_that_is_no_json_is_400_with_an_envelope(
+    site: Site, peer: httpx.AsyncClient, method: str, path: str, body: bytes
+) -> None:
+    answer = await peer.request(method, path, content=body)
+    assert answer.status_code == 400
+    assert envelope(answer)["status_code"] == 2000
+    assert await site.whitelist.list_tokens() == []
+
+
+@pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
+async def test_body_nested_without_end_is_refused(peer: httpx.AsyncClient, opening: bytes) -> None:
+    answer = await peer.put(TOKEN_URL, content=opening * (60_000 // len(opening)))
+    assert envelope(answer)["status_code"] == 2001
+
+
+async def test_brackets_within_a_string_are_no_nesting(peer: httpx.AsyncClient) -> None:
+    answer = await peer.put(TOKEN_URL, json=card(issuer='"[' * 30))
+    assert answer.status_code == 201
+
+
+async def test_body_of_the_limit_is_read_and_one_byte_more_is_413(site: Site, peer: httpx.AsyncClient) -> None:
+    body = json.dumps(card()).encode()
+    assert (await peer.put(TOKEN_URL, content=body.ljust(65_536))).status_code == 201
+    answer = await peer.put(TOKEN_URL, content=body.ljust(65_537))
+    assert (answer.status_code, envelope(answer)["status_code"]) == (413, 2000)
+
+
+async def test_requests_of_one_caller_are_limited_and_others_go_on(tmp_path: Path) -> None:
+    async with site_in(tmp_path, limits=Limits(requests_per_minute=3), serve=False) as site:
+        invitation = await site.registrar.invite("other")
+        async with client_of(site, await site.agreed()) as client:
+            answers = [await client.get("/versions") for _ in range(4)]
+            other = await client.get("/versions", headers=header(invitation.token))
+            site.clock.passed = site.clock.passed.resolution * 20_000_000
+            later = await client.get("/versions")
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 429]
+    assert int(answers[3].headers["retry-after"]) == 20
+    assert envelope(answers[3])["status_code"] == 2000
+    assert (other.status_code, later.status_code) == (200, 200)
+
+
+async def test_failed_logins_of_one_address_are_limited_and_a_good_token_goes_through(tmp_path: Path) -> None:
+    limits = Limits(failed_logins_per_minute=2)
+    async with site_in(tmp_path, limits=limits, serve=False) as site, client_of(site) as client:
+        answers = [await client.get("/versions", headers=header(f"wrong-{n}")) for n in range(3)]
+        good = await client.get("/versions", headers=header(await site.agreed()))
+    assert [answer.status_code for answer in answers] == [401, 401, 429]
+    assert envelope(answers[2])["status_code"] == 2000
+    assert good.status_code == 200
+
+
+async def test_storage_that_fails_is_500_with_3000(
+    site: Site, peer: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    await site.whitelist.close()
+    answer = await peer.put(TOKEN_URL, json=card())
+    assert (answer.status_code, envelope(answer)["status_code"]) == (500, 3000)
+    assert "04A1B2C3" not in caplog.text
+    assert "could not be served" in caplog.text
+
+
+async def test_fault_of_the_program_is_500_with_3000_and_logged_without_what_it_says(
+    site: Site, peer: httpx.AsyncClient, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.reception._us = None  # type: ignore[assignment]  # the fault
+    answer = await peer.get("/2.2.1/credentials", headers={"X-Request-ID": "r-9"})
+    assert (answer.status_code, envelope(answer)["status_code"]) == (500, 3000)
+    assert answer.headers["x-request-id"] == "r-9"
+    assert "AttributeError" in caplog.text
+    assert "current-token" not in caplog.text
+
+
+def test_token_that_is_base64_of_another_is_read_both_ways() -> None:
+    inner = b64encode(b"abc").decode()
+    assert candidates(f"Token {inner}") == ["abc", inner]

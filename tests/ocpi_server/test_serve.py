@@ -1,0 +1,149 @@
+"""The HTTP server itself: clients that are slow, send nonsense, or are too many; and that it stops."""
+
+import asyncio
+import json
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from agent.errors import ConfigError
+from agent.ocpi.server.gate import Limits
+from agent.ocpi.server.serve import OcpiServer, tls_of
+from tests.ocpi_server.site import Site, card, header, site_in
+
+LONG_S = 30
+"""Against hanging for ever."""
+
+
+@pytest.fixture
+async def hasty(tmp_path: Path) -> AsyncIterator[Site]:
+    """A site that waits no time at all for a head or a body."""
+    async with site_in(tmp_path, limits=Limits(body_s=0.05), head_s=0.05) as site:
+        yield site
+
+
+async def said(site: Site, sent: bytes, *, hang_up: bool = False) -> bytes:
+    """What comes back until the server closes the connection."""
+    reader, writer = await asyncio.open_connection("127.0.0.1", int(site.url.split(":")[2].split("/")[0]))
+    writer.write(sent)
+    if hang_up:
+        writer.write_eof()
+    try:
+        async with asyncio.timeout(LONG_S):
+            return await reader.read()
+    finally:
+        writer.close()
+
+
+def request(method: str, path: str, token: str, body: bytes = b"", **headers: str) -> bytes:
+    lines = [f"{method} /ocpi{path} HTTP/1.1", "Host: x", f"Authorization: {header(token)['Authorization']}"]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /ocpi/ver", b"GET /ocpi/versions HTTP/1.1\r\nHost: x\r\nA: "])
+async def test_head_that_does_not_come_closes_the_connection(hasty: Site, sent: bytes) -> None:
+    assert await said(hasty, sent) == b""
+
+
+async def test_head_of_a_second_request_that_does_not_come_closes_the_connection(hasty: Site) -> None:
+    token = await hasty.agreed()
+    answer = await said(hasty, request("GET", "/versions", token) + b"GET /ocpi/ver")
+    assert answer.count(b"HTTP/1.1 200") == 1
+
+
+async def test_body_that_does_not_come_is_408(hasty: Site) -> None:
+    token = await hasty.agreed()
+    answer = await said(hasty, request("PUT", "/2.2.1/tokens/DE/ABC/04", token, b"{", Content_Length="100"))
+    assert answer.startswith(b"HTTP/1.1 408")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["status_code"] == 2000
+
+
+async def test_body_that_announces_more_than_anybody_reads_is_413_at_once(hasty: Site) -> None:
+    token = await hasty.agreed()
+    answer = await said(hasty, request("PUT", "/2.2.1/tokens/DE/ABC/04", token, Content_Length="99999999999"))
+    assert answer.startswith(b"HTTP/1.1 413")
+    assert b"connection: close" in answer.lower()
+
+
+async def test_body_without_a_length_and_without_an_end_is_413(served_site: Site) -> None:
+    token = await served_site.agreed()
+    chunk = b"8000\r\n" + b"x" * 0x8000 + b"\r\n"
+    sent = request("PUT", "/2.2.1/tokens/DE/ABC/04", token, chunk * 33, Transfer_Encoding="chunked")
+    assert (await said(served_site, sent)).startswith(b"HTTP/1.1 413")
+
+
+async def test_body_in_chunks_is_read_as_one(served_site: Site) -> None:
+    token = await served_site.agreed()
+    body = json.dumps(card("04")).encode()
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in (body[:50], body[50:])) + b"0\r\n\r\n"
+    sent = request("PUT", "/2.2.1/tokens/DE/ABC/04", token, chunks, Transfer_Encoding="chunked", Connection="close")
+    assert (await said(served_site, sent)).startswith(b"HTTP/1.1 201")
+
+
+@pytest.mark.parametrize("sent", [b"nonsense\r\n\r\n", b"GET /\r\n\r\n", b"\x16\x03\x01\x02\x00\x01\r\n\r\n"])
+async def test_what_is_no_http_is_400_with_an_envelope(served_site: Site, sent: bytes) -> None:
+    answer = await said(served_site, sent)
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["status_code"] == 2000
+
+
+async def test_client_that_hangs_up_within_a_body_leaves_the_server_well(served_site: Site) -> None:
+    token = await served_site.agreed()
+    await said(served_site, request("PUT", "/2.2.1/tokens/DE/ABC/04", token, b"{", Content_Length="9"), hang_up=True)
+    sent = request("GET", "/versions", token, Connection="close")
+    assert (await said(served_site, sent)).startswith(b"HTTP/1.1 200")
+
+
+async def test_upgrade_is_ignored(served_site: Site) -> None:
+    token = await served_site.agreed()
+    sent = request("GET", "/versions", token, Connection="upgrade, close", Upgrade="websocket")
+    assert (await said(served_site, sent)).startswith(b"HTTP/1.1 200")
+
+
+async def test_connection_beyond_the_limit_is_closed_and_the_first_one_stays() -> None:
+    async def app(scope: object, receive: object, send: object) -> None: ...
+
+    server = OcpiServer(app, host="127.0.0.1", port=0, most_connections=1)
+    running = asyncio.create_task(server.run())
+    first, first_writer = await asyncio.open_connection("127.0.0.1", server.port)
+    second, second_writer = await asyncio.open_connection("127.0.0.1", server.port)
+    try:
+        async with asyncio.timeout(LONG_S):
+            assert await second.read() == b""
+        assert not first.at_eof()
+    finally:
+        first_writer.close()
+        second_writer.close()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_stopped_server_has_given_its_port_back() -> None:
+    async def app(scope: object, receive: object, send: object) -> None: ...
+
+    server = OcpiServer(app, host="127.0.0.1", port=0)
+    running = asyncio.create_task(server.run())
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    running.cancel()
+    async with asyncio.timeout(LONG_S):
+        await asyncio.gather(running, return_exceptions=True)
+        assert await reader.read() == b""
+    writer.close()
+    again = OcpiServer(app, host="127.0.0.1", port=server.port)
+    again.close()
+
+
+def test_port_that_is_taken_is_a_configuration_error() -> None:
+    async def app(scope: object, receive: object, send: object) -> None: ...
+
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="can't listen"):
+        OcpiServer(app, host="127.0.0.1", port=taken.getsockname()[1])
+
+
+def test_certificate_that_is_none_is_a_configuration_error(tmp_path: Path) -> None:
+    (tmp_path / "cert.pem").write_text("no certificate", encoding="ascii")
+    with pytest.raises(ConfigError, match="in PEM"):
+        tls_of(tmp_path / "cert.pem", None)
