@@ -101,6 +101,13 @@ async def running_agent(
         yield Rig(agent, list(agent.evses.values()), lines, queues)
 
 
+UNHURRIED = """
+        [policy]
+        stop_after_s = 0.0
+        """
+"""A bench has no impatient driver: the second tap of a card is meant to end the charge, however soon."""
+
+
 def configuration(folder: Path, lines: Sequence[SerialLine], peer: Address | None, settings: str = "") -> str:
     """A configuration like any other; `settings` are further tables of it."""
     evses = "".join(
@@ -126,7 +133,7 @@ def configuration(folder: Path, lines: Sequence[SerialLine], peer: Address | Non
         id = "BENCH"
         [storage]
         directory = "{folder}"
-        {settings}
+        {settings or UNHURRIED}
         {_peer_table(peer) if peer else ""}
         {evses}
         """
