@@ -137,4 +137,6 @@ async def test_a_run_that_ends_with_its_time_goes_on_when_the_others_had_their_t
 
 
 async def test_without_peers_there_is_nothing_to_do() -> None:
-    await SyncSchedule((), every=timedelta(hours=1)).run()
+    running = asyncio.create_task(SyncSchedule((), every=timedelta(hours=1)).run())
+    done, _ = await asyncio.wait({running}, timeout=10)
+    assert done == {running}
