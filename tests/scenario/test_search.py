@@ -12,6 +12,7 @@ from itertools import product
 import pytest
 
 from agent.model import EndReason, LateRefusal, Outcome, Policy, WhitelistType
+from agent.runtime.guarded_relay import RETRY_S
 from tests.scenario.stage import Stage, in_virtual_time, token
 
 DEPTH = 4
@@ -64,6 +65,8 @@ async def relay_breaks_or_recovers(stage: Stage) -> None:
 
 async def relay_jams_or_recovers(stage: Stage) -> None:
     stage.relay.jammed = not stage.relay.jammed
+    if not stage.relay.jammed:
+        await asyncio.sleep(RETRY_S)  # it is told again that soon, and obeys
 
 
 async def operator_ends(stage: Stage) -> None:
