@@ -14,6 +14,7 @@ from agent.config import (
     load_relays,
     parse,
     policy_of,
+    sections,
 )
 from agent.errors import ConfigError
 from agent.model import Policy
@@ -66,7 +67,7 @@ def test_reference_configuration_loads() -> None:
 
 def test_reference_configuration_shows_the_defaults() -> None:
     reference, minimal = load(REFERENCE), parse(MINIMAL, PATH)
-    for section in ("policy", "breaker", "sync", "log"):
+    for section in ("policy", "breaker", "sync", "log", "ocpi"):
         assert getattr(reference, section) == getattr(minimal, section)
     assert reference.evse[0].display == minimal.evse[0].display
     assert policy_of(reference.policy) == Policy()
@@ -74,10 +75,10 @@ def test_reference_configuration_shows_the_defaults() -> None:
 
 def test_reference_configuration_names_every_key() -> None:
     text = REFERENCE.read_text(encoding="utf-8")
-    sections = [Config, *(s for s in vars(__import__("agent.config").config).values() if _is_section(s))]
+    tables = [Config, *filter(_is_section, vars(sections).values())]
     missing = [
         f"{section.__name__}.{key}"
-        for section in sections
+        for section in tables
         for key in section.__struct_fields__
         if not re.search(rf"\b{key}\b", text)
     ]
@@ -258,3 +259,70 @@ def test_relay_is_found_however_its_table_is_written(tmp_path: Path, written: st
 def test_file_without_a_relay_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no \[\[evse\]\] with a relay is there"):
         relays(tmp_path, MINIMAL[: MINIMAL.index("[[evse]]")])
+
+
+SERVER = """
+[ocpi.server]
+enabled = true
+host = "0.0.0.0"
+public_url = "https://cp1.example.com/ocpi"
+tls_certificate = "server.pem"
+"""
+
+
+def test_server_with_a_certificate_is_good() -> None:
+    server = parse(MINIMAL + SERVER, PATH).ocpi.server
+    assert (server.host, server.port, server.tls_certificate) == ("0.0.0.0", 8443, "server.pem")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('host = "0.0.0.0"', 'host = "127.0.0.1"'),
+        ('host = "0.0.0.0"', 'host = "::1"'),
+        ('host = "0.0.0.0"', "allow_http = true"),
+        ("https://cp1.example.com", "http://localhost:8443"),
+    ],
+)
+def test_server_without_a_certificate_is_good_where_nobody_can_listen_in(old: str, new: str) -> None:
+    text = SERVER.replace('tls_certificate = "server.pem"', "").replace('host = "0.0.0.0"', 'host = "127.0.0.1"')
+    assert parse(MINIMAL + text.replace(old, new), PATH).ocpi.server.enabled
+
+
+def test_server_that_is_off_needs_nothing() -> None:
+    assert not parse(MINIMAL + "[ocpi.server]\nenabled = false\nhost = '0.0.0.0'\n", PATH).ocpi.server.enabled
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('public_url = "https://cp1.example.com/ocpi"', "", "public_url: missing; it is the address"),
+        ("https://cp1", "ftp://cp1", "public_url: expected a URL that begins with https://"),
+        ("https://cp1", "https://me:word@cp1", "public_url: expected no user or password"),
+        ("com/ocpi", "com/ocpi?a=b", "public_url: expected a URL without ? and #"),
+        ("https://cp1", "http://cp1", "public_url: expected https://, for tls_certificate is set"),
+        ('tls_certificate = "server.pem"', 'tls_key = "server.key"', "tls_key: expected tls_certificate beside it"),
+        ('tls_certificate = "server.pem"', "", "host: 0.0.0.0 is reached from outside: over plain HTTP anybody"),
+        (
+            'tls_certificate = "server.pem"\n',
+            "",
+            "set tls_certificate; or listen on 127.0.0.1 behind a proxy; or set allow_http = true",
+        ),
+        ("enabled = true", "enabled = true\nport = 0", "ocpi.server.port: expected `int` >= 1"),
+        ("enabled = true", "enabled = true\npublic_uri = 1", "did you mean public_url?"),
+    ],
+)
+def test_server_setting_that_can_not_be_used_is_named(old: str, new: str, says: str) -> None:
+    assert old in SERVER
+    with pytest.raises(ConfigError) as caught:
+        parse(MINIMAL + SERVER.replace(old, new), PATH)
+    assert str(caught.value).startswith("charger.toml: ocpi.server")
+    assert says in str(caught.value)
+
+
+def test_public_url_over_plain_http_beyond_loopback_needs_to_be_allowed() -> None:
+    plain = SERVER.replace("https://cp1", "http://cp1").replace('tls_certificate = "server.pem"', "")
+    behind_proxy = plain.replace("0.0.0.0", "127.0.0.1")
+    with pytest.raises(ConfigError, match="public_url: expected https://; over plain HTTP anybody"):
+        parse(MINIMAL + behind_proxy, PATH)
+    assert parse(MINIMAL + plain + "allow_http = true\n", PATH).ocpi.server.allow_http

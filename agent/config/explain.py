@@ -1,0 +1,75 @@
+"""What is wrong in a table, in the words of whoever wrote the file: which table, which key, what was expected."""
+
+import difflib
+import re
+from collections.abc import Iterator
+from enum import StrEnum
+from typing import Literal, get_args, get_origin, get_type_hints
+
+from agent.config.sections import Config, Section
+
+
+def explain(message: str) -> str:
+    """msgspec's message with the place as a person names it, and what would have been right there."""
+    match = re.fullmatch(r"(?P<what>.*?)(?: - at `\$(?P<where>[^`]*)`)?", message, re.DOTALL)
+    assert match is not None, "the pattern takes any text"
+    what, steps = match["what"], re.findall(r"[^.\[\]]+", match["where"] or "")
+    unknown = re.fullmatch(r"Object contains unknown field `(.*)`", what)
+    missing = re.fullmatch(r"Object missing required field `(.*)`", what)
+    if unknown:
+        return f"{_place([*steps, unknown[1]])}: unknown key; {_known_keys(steps, unknown[1])}"
+    if missing:
+        return f"{_place([*steps, missing[1]])}: missing; this key is required"
+    if what.startswith("Invalid enum value"):
+        return f"{_place(steps)}: expected one of {', '.join(_choices_at(steps))}"
+    return f"{_place(steps)}: {what[0].lower()}{what[1:]}"
+
+
+def _place(steps: list[str]) -> str:
+    """`evse #2: relay.gpio`: people count tables from one, and find them by their order."""
+    place = ""
+    for step in steps:
+        place += f" #{int(step) + 1}:" if step.isdigit() else f"{_glue(place)}{step}"
+    return place.removesuffix(":") or "the file"
+
+
+def _glue(place: str) -> str:
+    if not place:
+        return ""
+    return " " if place.endswith(":") else "."
+
+
+def _known_keys(steps: list[str], unknown: str) -> str:
+    fields = _fields_at(steps)
+    close = difflib.get_close_matches(unknown, fields, n=1)
+    hint = f"did you mean {close[0]}? " if close else ""
+    return f"{hint}known here: {', '.join(fields)}"
+
+
+def _fields_at(steps: list[str]) -> list[str]:
+    return list(_section_at(steps).__struct_fields__)
+
+
+def _choices_at(steps: list[str]) -> list[str]:
+    """The words that a key takes, be they a Literal's or an enum's."""
+    hint = get_type_hints(_section_at(steps[:-1]))[steps[-1]]
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return [str(choice) for choice in hint]
+    parts = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
+    return [choice for part in parts for choice in get_args(part)]
+
+
+def _section_at(steps: list[str]) -> type[Section]:
+    section: type[Section] = Config
+    for step in steps:
+        if not step.isdigit():
+            section = next(_sections_in(get_type_hints(section)[step]))
+    return section
+
+
+def _sections_in(hint: object) -> Iterator[type[Section]]:
+    """The sections that a type hint holds, however deep in tuples, options and annotations."""
+    if isinstance(hint, type) and issubclass(hint, Section):
+        yield hint
+    for part in get_args(hint):
+        yield from _sections_in(part)

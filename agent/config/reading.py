@@ -1,0 +1,15 @@
+"""The text of the file."""
+
+from pathlib import Path
+
+from agent.errors import ConfigError
+
+
+def text_of(path: Path, errors: str = "strict") -> str:
+    """All of it; `errors` as for `str.decode`. Raises ConfigError."""
+    try:
+        return path.read_text(encoding="utf-8", errors=errors)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file; name the configuration with --config FILE") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: can't be read: {error}") from error

@@ -1,0 +1,181 @@
+"""The tables of the file, each a frozen value: its keys, their types and their defaults.
+
+`docs/configuration.toml` says what each key means. What two tables have to do with each other is `checks`'.
+"""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from agent.model import LateRefusal, Prefer, UnknownTokens
+from agent.ports import Charset
+
+Positive = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+Count = Annotated[int, msgspec.Meta(ge=0)]
+Name = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+CountryCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2}$")]
+PartyId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]{3}$")]
+Owner = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2}-[A-Za-z0-9]{3}$")]
+CiString36 = Annotated[str, msgspec.Meta(min_length=1, max_length=36, pattern=r"^[\x21-\x7e]+$")]
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A table of the file: a key that it does not know is an error."""
+
+
+class PartySection(Section, frozen=True, kw_only=True):
+    """Who we are towards the peers: OCPI 2.2.1 credentials, CredentialsRole."""
+
+    country_code: CountryCode
+    party_id: PartyId
+    business_name: Annotated[str, msgspec.Meta(min_length=1, max_length=100)] | None = None
+
+
+class LocationSection(Section, frozen=True, kw_only=True):
+    """Where this charge point stands, in the operator's own ids, and the language of its texts."""
+
+    id: CiString36
+    language: Literal["en", "de", "nl", "fr"] = "en"
+
+
+class StorageSection(Section, frozen=True, kw_only=True):
+    """The directory of `whitelist.db` and `state.db`."""
+
+    directory: str
+
+
+class LogSection(Section, frozen=True, kw_only=True):
+    """How much is written to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+
+
+class PolicySection(Section, frozen=True, kw_only=True):
+    """See `agent.model.Policy`."""
+
+    prefer: Prefer = Prefer.WHITELIST
+    always_invalid: Literal["accept", "refuse"] = "refuse"
+    stale_offline: Literal["accept", "refuse"] = "accept"
+    unknown_tokens: UnknownTokens = UnknownTokens.ASK
+    unknown_offline: Literal["accept", "refuse"] = "refuse"
+    max_age_days: Annotated[float, msgspec.Meta(gt=0, le=3650)] = 7
+    late_refusal: LateRefusal = LateRefusal.KEEP
+    deadline_s: Annotated[float, msgspec.Meta(gt=0, le=120)] = 5.0
+    reserve_s: Positive = 0.25
+    late_window_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 30.0
+    stop_after_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 3.0
+
+
+class BreakerSection(Section, frozen=True, kw_only=True):
+    """When a peer is taken for down, and how it is found again."""
+
+    failures: Count = 3
+    probe_every_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 30.0
+    retry_first_s: Annotated[float, msgspec.Meta(ge=0.05, le=86_400)] = 2.0
+    retry_most_s: Positive = 60.0
+
+
+class SyncSection(Section, frozen=True, kw_only=True):
+    """How often the tokens are pulled."""
+
+    every_min: Annotated[float, msgspec.Meta(gt=0, le=525_600)] = 360.0
+    full_every_h: Annotated[float, msgspec.Meta(gt=0, le=8_760)] = 24.0
+    overlap_s: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 600.0
+
+
+class PeerSection(Section, frozen=True, kw_only=True):
+    """An eMSP, a hub or a CPO backend: whoever offers the Tokens sender interface."""
+
+    name: Name
+    country_code: CountryCode
+    party_id: PartyId
+    versions_url: str | None = None
+    tokens_url: str | None = None
+    token: str | None = None
+    token_file: str | None = None
+    token_credential: Name | None = None
+    token_encoding: Literal["base64", "plain"] = "base64"  # noqa: S105  names an encoding
+    ca_file: str | None = None
+    allow_http: bool = False
+    trailing_slash: bool = False
+    hub: bool = False
+    owners: tuple[Owner, ...] = ()
+    page_size: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 250
+
+
+class ReaderSection(Section, frozen=True, kw_only=True):
+    """A card reader on a serial line."""
+
+    name: Name
+    kind: Literal["rdm6300", "id12la"]
+    port: Annotated[str, msgspec.Meta(min_length=1)]
+    baudrate: Annotated[int, msgspec.Meta(ge=300, le=921600)] = 9600
+    uid_bytes: Annotated[int, msgspec.Meta(ge=1, le=5)] = 5
+    uid_reversed: bool = False
+    uid_decimal_digits: Annotated[int, msgspec.Meta(ge=10, le=13)] | None = None
+    removal_s: Positive = 1.0
+    reopen_s: Positive = 1.0
+
+
+class RelaySection(Section, frozen=True, kw_only=True):
+    """A relay on a GPIO pin, in Broadcom numbering."""
+
+    gpio: Annotated[int, msgspec.Meta(ge=0, le=53)]
+    active_high: bool = True
+
+
+class DisplaySection(Section, frozen=True, kw_only=True):
+    """What the driver reads."""
+
+    kind: Literal["console"] = "console"
+    columns: Annotated[int, msgspec.Meta(ge=8, le=80)] = 20
+    rows: Annotated[int, msgspec.Meta(ge=1, le=8)] = 2
+    charset: Charset = Charset.UNICODE
+
+
+class EvseSection(Section, frozen=True, kw_only=True):
+    """One EVSE: its readers, its relay, its display."""
+
+    uid: CiString36
+    readers: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
+    relay: RelaySection
+    display: DisplaySection = DisplaySection()
+    language: Literal["en", "de", "nl", "fr"] | None = None
+
+
+class ServerSection(Section, frozen=True, kw_only=True):
+    """Where peers reach us, to register and to push tokens."""
+
+    enabled: bool = False
+    host: Annotated[str, msgspec.Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, msgspec.Meta(ge=1, le=65_535)] = 8443
+    public_url: str | None = None
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    allow_http: bool = False
+    body_limit_kib: Annotated[int, msgspec.Meta(ge=4, le=1024)] = 64
+    requests_per_minute: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 6000
+    failed_logins_per_minute: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 60
+    push_for_others: tuple[Name, ...] = ()
+
+
+class OcpiSection(Section, frozen=True, kw_only=True):
+    """OCPI beyond the peers that have a table of their own."""
+
+    server: ServerSection = ServerSection()
+
+
+class Config(Section, frozen=True, kw_only=True):
+    """The whole file."""
+
+    party: PartySection
+    location: LocationSection
+    storage: StorageSection
+    policy: PolicySection = PolicySection()
+    breaker: BreakerSection = BreakerSection()
+    sync: SyncSection = SyncSection()
+    log: LogSection = LogSection()
+    ocpi: OcpiSection = OcpiSection()
+    peer: tuple[PeerSection, ...] = ()
+    reader: tuple[ReaderSection, ...] = ()
+    evse: Annotated[tuple[EvseSection, ...], msgspec.Meta(min_length=1)]
