@@ -1,7 +1,7 @@
 """Whom a request is from and for: credentials, message ids, routing headers, and the URLs it goes to. Pure."""
 
 from base64 import b64encode
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 
@@ -25,9 +25,9 @@ class Addressing:
     us: Party
     them: Party
     hub: bool
-    secrets: tuple[str, ...]
+    secrets: tuple[str, ...] = field(repr=False)
     """The credentials token in every form: never to be shown."""
-    common: tuple[tuple[bytes, bytes], ...]
+    common: tuple[tuple[bytes, bytes], ...] = field(repr=False)
 
     def platform(self, correlation_id: str) -> Headers:
         """For versions: never routed (OCPI 2.2.1 transport_and_format, Message Routing).
@@ -51,17 +51,22 @@ class Addressing:
 
 def addressing(peer: str, token: str, encoding: Encoding, *, us: Party, them: Party, hub: bool) -> Addressing:
     """How `peer` is addressed. Raises ConfigError for a credentials token that no header can carry."""
-    encoded = b64encode(token.encode()).decode()
+    forms = token_forms(token)
     if not token or (encoding == "plain" and not (token.isascii() and token.isprintable())):
         raise ConfigError(f'peer "{peer}": expected a credentials token of printable ASCII')
-    sent = encoded if encoding == "base64" else token
+    sent = forms[encoding == "base64"]
     common = (
         (b"Authorization", b"Token " + sent.encode()),
         (b"Accept", b"application/json"),
         (b"Accept-Encoding", b"identity"),
         (b"User-Agent", f"chargepoint-agent/{__version__}".encode()),
     )
-    return Addressing(us, them, hub, (token, encoded), common)
+    return Addressing(us, them, hub, forms, common)
+
+
+def token_forms(token: str) -> tuple[str, str]:
+    """A credentials token as it stands and in base64: what is not to be shown of it."""
+    return token, b64encode(token.encode()).decode()
 
 
 def check_url(text: str) -> str | None:
@@ -73,10 +78,10 @@ def check_url(text: str) -> str | None:
     return None
 
 
-def authorize_url(tokens_url: str, uid: str) -> str:
+def authorize_url(tokens_url: str, uid: str, *, trailing_slash: bool = False) -> str:
     """Where a token is authorized in real time: OCPI 2.2.1 mod_tokens, POST. The uid stays one path segment."""
     parts = urlsplit(tokens_url)
-    path = f"{parts.path.rstrip('/')}/{quote(uid, safe='')}/authorize"
+    path = f"{parts.path.rstrip('/')}/{quote(uid, safe='')}/authorize{'/' if trailing_slash else ''}"
     return with_query(urlunsplit(parts._replace(path=path)), "type=RFID")
 
 
@@ -85,6 +90,15 @@ def with_query(url: str, query: str) -> str:
     parts = urlsplit(url)
     joined = f"{parts.query}&{query}" if parts.query else query
     return urlunsplit(parts._replace(query=joined, fragment=""))
+
+
+def slashed(url: str) -> str:
+    """`url` with a slash at the end of its path; what is no URL stays what it is."""
+    try:
+        parts = urlsplit(url)
+        return url if parts.path.endswith("/") else urlunsplit(parts._replace(path=f"{parts.path}/"))
+    except ValueError:
+        return url
 
 
 def _party(direction: str, party: Party) -> Headers:

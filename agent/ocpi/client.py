@@ -17,7 +17,7 @@ import msgspec
 from agent import model
 from agent.errors import ConfigError, PeerError
 from agent.model import Outcome
-from agent.ocpi.addressing import Encoding, Party, addressing, authorize_url, check_url, with_query
+from agent.ocpi.addressing import Encoding, Party, addressing, authorize_url, check_url, slashed, with_query
 from agent.ocpi.answers import NOBODY_THERE, data_of, envelope_of, without
 from agent.ocpi.connection import Connection, Reply
 from agent.ocpi.envelope import UNREADABLE, Envelope
@@ -112,6 +112,7 @@ class OcpiClient:
         tokens_url: str | None = None,
         encoding: Encoding = "base64",
         hub: bool = False,
+        trailing_slash: bool = False,
         tls: ssl.SSLContext | None = None,
         most_page_bytes: int = 32 << 20,
         hang_s: float = 60.0,
@@ -122,7 +123,8 @@ class OcpiClient:
         With `tokens_url`, versions are never asked; with `versions_url` alone the first request discovers it.
         A page has at most `most_page_bytes`, and fewer where few objects were asked for. `tls` replaces trust in
         the system's certificates. To a `hub`, a question about a token whose owner is not known goes without
-        OCPI-to, for the hub to route.
+        OCPI-to, for the hub to route. With `trailing_slash` every path that is asked for ends with a slash: some
+        frameworks answer on such paths alone, whatever addresses they give.
         """
         url = tokens_url or versions_url or ""
         wrong = check_url(url)
@@ -134,6 +136,7 @@ class OcpiClient:
         self._tokens_url = tokens_url
         self._versions_url = versions_url
         self._most_page_bytes = most_page_bytes
+        self._trailing_slash = trailing_slash
         self._addressing = addressing(peer, token, encoding, us=us, them=them, hub=hub)
         self._secrets = self._addressing.secrets
         if tls is None and (scheme == "https" or tokens_url is None):
@@ -169,7 +172,7 @@ class OcpiClient:
         body = msgspec.json.encode(LocationReferences(location.location_id, location.evse_uids or None))
         headers = self._addressing.routed(correlation_id, to)
         headers.append((b"Content-Type", b"application/json"))
-        url = authorize_url(tokens_url, uid)
+        url = authorize_url(tokens_url, uid, trailing_slash=self._trailing_slash)
         reply = await self._connection.send("POST", url, headers, most_bytes=_SMALL, content=body)
         return data_of(reply, AUTHORIZATION_INFO, (*self._secrets, uid), bare_404_is_answer=not listed)
 
@@ -183,7 +186,8 @@ class OcpiClient:
         if isinstance(tokens_url, Failure):
             return tokens_url
         headers = self._addressing.routed(str(uuid4()), self._addressing.them)
-        reply = await self._connection.send("GET", with_query(tokens_url, "limit=1"), headers, most_bytes=_SMALL)
+        url = with_query(self._ended(tokens_url), "limit=1")
+        reply = await self._connection.send("GET", url, headers, most_bytes=_SMALL)
         answer = envelope_of(reply, self._secrets, bare_404_is_answer=False)
         if answer == NOBODY_THERE:
             self._tokens_url = self._configured
@@ -202,7 +206,7 @@ class OcpiClient:
         if isinstance(tokens_url, Failure):
             return tokens_url
         since = "" if date_from is None else f"&date_from={wire_text(date_from)}"
-        return with_query(tokens_url, f"limit={limit}{since}")
+        return with_query(self._ended(tokens_url), f"limit={limit}{since}")
 
     async def page(self, url: str, *, correlation_id: str | None = None) -> Page | Failure:
         """Pull one page of the list of tokens: OCPI 2.2.1 mod_tokens, GET on the sender interface.
@@ -212,6 +216,7 @@ class OcpiClient:
         tokens_url = await self._ready()
         if isinstance(tokens_url, Failure):
             return tokens_url
+        url = self._ended(url)
         if not same_origin(url, tokens_url):
             return Failure(Outcome.MALFORMED, f"the page is on another server than {server(tokens_url)}")
         headers = self._addressing.routed(correlation_id or str(uuid4()), self._addressing.them)
@@ -243,7 +248,7 @@ class OcpiClient:
         return Page(
             tokens,
             [replace(bad, reason=harmless(bad.reason, [bad.key.uid])) for bad in unreadable],
-            following,
+            following and self._ended(following),
             http_date(reply.headers.get("date")),
             number(reply.headers.get("x-total-count")),
             number(reply.headers.get("x-limit")),
@@ -282,9 +287,13 @@ class OcpiClient:
     async def _get(self, what: str, url: str, decoder: msgspec.json.Decoder[_T]) -> _T | Failure:
         if not self._may_follow(url):
             return self._leads_astray(what, url)
-        reply = await self._connection.send("GET", url, self._addressing.platform(str(uuid4())), most_bytes=_SMALL)
+        headers = self._addressing.platform(str(uuid4()))
+        reply = await self._connection.send("GET", self._ended(url), headers, most_bytes=_SMALL)
         data = data_of(reply, decoder, self._secrets)
         return replace(data, detail=f"{what}: {data.detail}") if isinstance(data, Failure) else data
+
+    def _ended(self, url: str) -> str:
+        return slashed(url) if self._trailing_slash else url
 
     def _may_follow(self, url: str) -> bool:
         """Whether the credentials token may go there: to any server, but not in clear where it was encrypted so far."""

@@ -4,6 +4,7 @@ It drives httpx's transport, not its client. A client would log every URL, and w
 cookies; and could be talked into redirects and proxies. Going without is also what keeps a tap lean.
 """
 
+import logging
 import socket
 import ssl
 from collections.abc import Sequence
@@ -87,6 +88,8 @@ class Connection:
     _timeout: dict[str, float] = field(init=False)
 
     def __post_init__(self) -> None:
+        # At DEBUG it logs every header of an answer, and some peers repeat there what they were sent.
+        logging.getLogger("httpcore").setLevel(logging.INFO)
         limits = httpx.Limits(
             max_connections=self.most_connections,
             max_keepalive_connections=self.most_idle,

@@ -8,8 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from agent.ocpi.addressing import Party
-from agent.ocpi.paging import origin
+from agent.ocpi.addressing import Party, check_url
 
 MOST_TOKEN = 64
 """Characters of a credentials token: OCPI 2.2.1 credentials, Credentials object."""
@@ -49,7 +48,9 @@ class Credentials(msgspec.Struct):
     roles: Annotated[tuple[CredentialsRole, ...], msgspec.Meta(min_length=1)]
 
     def __post_init__(self) -> None:
-        origin(self.url)  # raises ValueError
+        wrong = check_url(self.url)
+        if wrong is not None:
+            raise ValueError(f"url: {wrong}")
 
     def __repr__(self) -> str:
         return f"Credentials(token=***, url={self.url!r}, roles={self.roles!r})"

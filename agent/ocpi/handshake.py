@@ -8,18 +8,18 @@ import ssl
 from dataclasses import replace
 from ipaddress import ip_address
 from typing import Self, TypeVar
-from urllib.parse import urljoin, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 import msgspec
 
 from agent.model import Outcome
-from agent.ocpi.addressing import Encoding, Party, addressing
+from agent.ocpi.addressing import Encoding, Party, addressing, slashed, token_forms
 from agent.ocpi.answers import data_of, envelope_of, without
 from agent.ocpi.connection import Connection, Reply
 from agent.ocpi.credentials import CREDENTIALS, Credentials
-from agent.ocpi.failures import Failure
-from agent.ocpi.paging import origin, server
+from agent.ocpi.failures import Failure, harmless
+from agent.ocpi.paging import joined, origin, server
 from agent.ocpi.versions import DETAILS, VERSIONS, Endpoint, Version
 
 _SMALL = 65_536
@@ -28,7 +28,7 @@ _SMALL = 65_536
 _CALLS_BACK = 4
 """Times as long for a POST or PUT: before it answers, the peer asks us for versions and details, maybe twice."""
 
-_NOT_HERE = frozenset({301, 302, 307, 308, 404})
+NOT_HERE = frozenset({301, 302, 307, 308, 404})
 """What is said of a path without its slash."""
 
 _OURS = frozenset({"credentials", "tokens"})
@@ -44,12 +44,6 @@ def may_carry_token(url: str, *, allow_http: bool) -> bool:
     except ValueError:
         return False
     return scheme == "https" or allow_http or _is_loopback(host)
-
-
-def slashed(url: str) -> str:
-    """`url` with a slash at the end of its path."""
-    parts = urlsplit(url)
-    return url if parts.path.endswith("/") else urlunsplit(parts._replace(path=f"{parts.path}/"))
 
 
 def _is_loopback(host: str) -> bool:
@@ -79,7 +73,8 @@ class Handshake:
     ) -> None:
         """Raises ConfigError for a token that no header can carry. `tls` None leaves https URLs out of reach."""
         self._addressing = addressing(peer, token, encoding, us=us, them=us, hub=False)
-        self._secrets: tuple[str, ...] = self._addressing.secrets
+        self.secrets: tuple[str, ...] = self._addressing.secrets
+        """Every form of every token that the peer was sent: what it says is not to be shown with one in it."""
         self._connection = Connection(tls=tls, hang_s=_CALLS_BACK * limit_s, most_connections=2, most_idle=1)
         self.slash = False
         """Whether the peer turned out to answer only on paths that end with a slash, though it names them without."""
@@ -95,14 +90,19 @@ class Handshake:
     async def versions(self, url: str) -> list[Version] | Failure:
         """OCPI 2.2.1 version_information_endpoint, GET; with absolute URLs."""
         found = await self._get(url, VERSIONS)
-        return found if isinstance(found, Failure) else [Version(v.version.strip(), _joined(url, v.url)) for v in found]
+        if isinstance(found, Failure):
+            return found
+        return [Version(harmless(v.version), joined(url, v.url)) for v in found]
 
     async def endpoints(self, url: str) -> list[Endpoint] | Failure:
         """OCPI 2.2.1 version_information_endpoint, GET of the version details; with absolute URLs."""
         found = await self._get(url, DETAILS)
         if isinstance(found, Failure):
             return found
-        absolute = [Endpoint(e.identifier.lower(), _joined(url, e.url), e.role.upper()) for e in found.endpoints]
+        absolute = [
+            Endpoint(harmless(e.identifier).lower(), joined(url, e.url), harmless(e.role).upper())
+            for e in found.endpoints
+        ]
         for endpoint in absolute:
             if endpoint.identifier in _OURS and not may_carry_token(endpoint.url, allow_http=self._allow_http):
                 return self._refused(endpoint.url)
@@ -110,24 +110,29 @@ class Handshake:
 
     async def exchange(self, method: str, url: str, ours: Credentials) -> Credentials | Failure:
         """POST or PUT our credentials and return theirs: OCPI 2.2.1 credentials."""
-        self._secrets = (*self._secrets, ours.token)
+        self.secrets = (*self.secrets, *token_forms(ours.token))
         limit_s = _CALLS_BACK * self._limit_s
         reply = await self._send(method, url, msgspec.json.encode(ours), limit_s=limit_s)
-        theirs = data_of(reply, CREDENTIALS, self._secrets)
-        return _placed(theirs, url) if isinstance(theirs, Failure) else theirs
+        theirs = data_of(reply, CREDENTIALS, self.secrets)
+        return self._placed(theirs, url) if isinstance(theirs, Failure) else theirs
 
     async def withdraw(self, url: str) -> Failure | None:
         """DELETE our credentials at the peer; None when it says that it has done so."""
-        answer = envelope_of(await self._send("DELETE", url), self._secrets)
-        return answer if isinstance(answer, Failure) else None
+        reply = await self._send("DELETE", url)
+        answer = envelope_of(reply, self.secrets)
+        if not isinstance(answer, Failure):
+            return None
+        # OCPI 2.2.1 credentials, DELETE: 405 is for a client that is not registered.
+        gone = isinstance(reply, Reply) and reply.status == 405
+        return replace(answer, outcome=Outcome.UNKNOWN) if gone else answer
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._connection.aclose()
 
     async def _get(self, url: str, decoder: msgspec.json.Decoder[_T]) -> _T | Failure:
-        found = data_of(await self._send("GET", url), decoder, self._secrets)
-        return _placed(found, url) if isinstance(found, Failure) else found
+        found = data_of(await self._send("GET", url), decoder, self.secrets)
+        return self._placed(found, url) if isinstance(found, Failure) else found
 
     async def _send(
         self, method: str, url: str, content: bytes | None = None, *, limit_s: float | None = None
@@ -137,42 +142,36 @@ class Handshake:
         headers = self._addressing.platform(str(uuid4()))
         if content is not None:
             headers.append((b"Content-Type", b"application/json"))
-        first = slashed(url) if self.slash else url
+        ways = [slashed(url), url] if self.slash else [url, slashed(url)]
         try:
             async with asyncio.timeout(limit_s or self._limit_s):
-                reply = await self._connection.send(method, first, headers, most_bytes=_SMALL, content=content)
-                if first == slashed(url) or not (isinstance(reply, Reply) and reply.status in _NOT_HERE):
+                reply = await self._connection.send(method, ways[0], headers, most_bytes=_SMALL, content=content)
+                if ways[0] == ways[1] or not _is_elsewhere(reply):
                     return reply
-                again = await self._connection.send(method, slashed(url), headers, most_bytes=_SMALL, content=content)
+                again = await self._connection.send(method, ways[1], headers, most_bytes=_SMALL, content=content)
         except TimeoutError:
             return Failure(Outcome.TIMEOUT, f"no answer within {limit_s or self._limit_s:g} s")
-        if isinstance(again, Reply) and again.status not in _NOT_HERE:
-            self.slash = True
-            return again
-        return reply
+        if isinstance(again, Failure) or _is_elsewhere(again):
+            return reply
+        self.slash = self.slash or ways[1] != url
+        return again
 
     def _refused(self, url: str) -> Failure:
-        try:
-            where = server(url)
-        except ValueError:
-            where = "what is no URL"
-        detail = f"expected an https URL, not {where}: over plain HTTP anybody on the way reads the token"
-        return without(Failure(Outcome.MALFORMED, detail), self._secrets)
+        detail = f"expected an https URL, not {server(url)}: over plain HTTP anybody on the way reads the token"
+        return without(Failure(Outcome.MALFORMED, detail), self.secrets)
+
+    def _placed(self, failure: Failure, url: str) -> Failure:
+        """The same failure with the place where it happened."""
+        return replace(failure, detail=f"{failure.detail} ({harmless(_place(url), self.secrets)})")
 
 
-def _joined(base: str, url: str) -> str:
-    """`url` made absolute; what is no URL stays what it is, for whoever uses it to complain."""
+def _is_elsewhere(reply: Reply | Failure) -> bool:
+    return isinstance(reply, Reply) and reply.status in NOT_HERE
+
+
+def _place(url: str) -> str:
+    """A URL without its user and its query, where some peers put secrets."""
     try:
-        return urljoin(base, url.strip())
+        return f"{server(url)}{urlsplit(url).path}"
     except ValueError:
-        return url
-
-
-def _placed(failure: Failure, url: str) -> Failure:
-    """The same failure with the place where it happened."""
-    return replace(failure, detail=f"{failure.detail} ({_shown(url)})")
-
-
-def _shown(url: str) -> str:
-    """A URL of a configuration module without its user and its query, where some peers put secrets."""
-    return f"{server(url)}{urlsplit(url).path}"
+        return server(url)

@@ -3,27 +3,40 @@
 OCPI 2.2.1 credentials and version_information_endpoint. Who begins an exchange is `registration`'s and `reception`'s.
 """
 
+import logging
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from pathlib import Path
 from typing import Protocol, Self
 
 from agent.model import Outcome
-from agent.ocpi.addressing import Encoding
+from agent.ocpi.addressing import Encoding, Party, slashed, token_forms
 from agent.ocpi.client import tls_context
 from agent.ocpi.credentials import BusinessDetails, Credentials, CredentialsRole
-from agent.ocpi.failures import Failure
-from agent.ocpi.handshake import Handshake, slashed
+from agent.ocpi.failures import Failure, harmless
+from agent.ocpi.handshake import Handshake
 from agent.ocpi.versions import VERSION, Endpoint, Version
-from agent.store.peers import PeerEndpoint, PeerRole
+from agent.store.peers import Claim, Exchanged, PeerEndpoint, PeerRelation, PeerRole, PeerStore
+
+log = logging.getLogger(__name__)
 
 ENCODINGS: tuple[Encoding, ...] = ("base64", "plain")
 """In the order in which they are tried: OCPI 2.2.1 transport_and_format, Authorization header, and its note."""
 
-_REQUIRED = {"EMSP": (("tokens", "SENDER"),), "HUB": (("tokens", "SENDER"),)}
-"""What a party in a role has to offer us beside credentials: without it there is nothing to agree on."""
+_REQUIRED = (("tokens", "SENDER"),)
+"""What a party has to offer us, a CPO, beside credentials (OCPI 2.2.1 credentials, Required endpoints not available).
+
+It is the same for every role, each for its own reason. An EMSP issues the tokens that drivers hold to us. A HUB brings
+those of the parties behind it. Another CPO is the operator's own backend, which hands on what it has got from both.
+NSP, NAP, SCSP, OTHER and roles of newer versions want what a charge point alone does not serve, and issue nothing:
+without tokens there is no module that both have, which is what 3003 is for; with them such a peer is as good as any.
+"""
+
+_TOKEN_NOT_TAKEN = frozenset({Outcome.UNAUTHORIZED, Outcome.REJECTED})
+"""What a token in the wrong encoding comes to: 401 or 403; 400 where the peer chokes on it; 2xxx with HTTP 200."""
 
 
 class Platform(Protocol):
@@ -32,6 +45,11 @@ class Platform(Protocol):
     @property
     def slash(self) -> bool:
         """Whether the peer wants a slash at the end of each path."""
+        ...
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What the peer was sent and its words are not to be shown with."""
         ...
 
     async def versions(self, url: str) -> list[Version] | Failure:
@@ -69,6 +87,11 @@ class Us:
     versions_url: str
     """Where our own server is found from outside."""
 
+    @property
+    def party(self) -> Party:
+        """Country and party, comparable."""
+        return self.country_code.upper(), self.party_id.upper()
+
     def credentials(self, token: str) -> Credentials:
         """Our credentials object with a token for one peer."""
         business = BusinessDetails(self.business_name)
@@ -83,11 +106,16 @@ class Offer:
     version: str
     encoding: Encoding
     endpoints: tuple[PeerEndpoint, ...]
+    """At their URLs as the party gives them, made absolute."""
+    trailing_slash: bool
+    """Whether it turned out to answer only on paths that end with a slash, though it names them without."""
 
     @property
     def credentials_url(self) -> str:
-        """Where credentials are exchanged. The role of this module means nothing (OCPI 2.2.1, Endpoint class)."""
-        return next(endpoint.url for endpoint in self.endpoints if endpoint.module == "credentials")
+        """Where credentials are exchanged."""
+        url = credentials_url(self.endpoints, trailing_slash=self.trailing_slash)
+        assert url is not None
+        return url
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +125,8 @@ class Problem:
     status_code: int
     """What OCPI calls it: 3001, 3002 or 3003 (OCPI 2.2.1 status_codes)."""
     sentence: str
-    unauthorized: bool = False
+    token_not_taken: bool = False
+    """The token in another encoding may do."""
 
 
 def new_token() -> str:
@@ -125,59 +154,114 @@ def connect_as(us: Us, *, allow_http: bool, limit_s: float = 30.0) -> Connect:
     return connect
 
 
-async def explore(
-    open_with: Callable[[Encoding], Platform],
-    versions_url: str,
-    encodings: Sequence[Encoding] = ENCODINGS,
-    roles: Iterable[str] | None = None,
-) -> Offer | Problem:
-    """Versions, details and the required endpoints, with the first of `encodings` that the peer does not reject.
+_OURSELVES = "this charge point"
 
-    `roles` are the peer's where they are known; else it is taken for an eMSP.
-    """
-    problem = Problem(3001, "there is no encoding to try")
+
+def taken_with_ours(taken: Mapping[Party, str], us: Us) -> dict[Party, str]:
+    """Who has each party that no registration can bring: peers of the configuration, by their names, and we."""
+    return {party: f"peer {name}" for party, name in taken.items()} | {us.party: _OURSELVES}
+
+
+def claimed(roles: Iterable[PeerRole], taken: Mapping[Party, str]) -> Claim | None:
+    """The first party among `roles` that is in `taken`; the operator's own backend may well be the CPO that we are."""
+    for role in roles:
+        holder = taken.get(role.party)
+        if holder is not None and not (holder is _OURSELVES and role.role == "CPO"):
+            return Claim(*role.party, holder)
+    return None
+
+
+async def explore(
+    open_with: Callable[[Encoding], Platform], versions_url: str, encodings: Sequence[Encoding] = ENCODINGS
+) -> Offer | Problem:
+    """Versions, details and the required endpoints, with the first of `encodings` that the peer does not reject."""
+    first: Problem | None = None
     for encoding in encodings:
         async with open_with(encoding) as platform:
-            found = await _explore(platform, versions_url, encoding, roles)
-        if not isinstance(found, Problem) or not found.unauthorized:
+            found = await _explore(platform, versions_url, encoding)
+        if not isinstance(found, Problem) or not found.token_not_taken:
             return found
-        problem = found
-    return problem
+        first = first or found
+    return first or Problem(3001, "there is no encoding to try")
 
 
-async def _explore(
-    platform: Platform, versions_url: str, encoding: Encoding, roles: Iterable[str] | None
-) -> Offer | Problem:
+async def _explore(platform: Platform, versions_url: str, encoding: Encoding) -> Offer | Problem:
     versions = await platform.versions(versions_url)
     if isinstance(versions, Failure):
         return _problem("versions", versions)
     urls = {version.version: version.url for version in versions}
     if VERSION not in urls:
-        return Problem(3002, f"it offers OCPI {', '.join(sorted(urls)) or 'in no version'}, and not {VERSION}")
+        offered = harmless(", ".join(sorted(urls)), platform.secrets) or "in no version"
+        return Problem(3002, f"versions: it offers OCPI {offered}, and not {VERSION}")
     listed = await platform.endpoints(urls[VERSION])
     if isinstance(listed, Failure):
         return _problem("version details", listed)
-    end = slashed if platform.slash else str
-    endpoints = tuple(PeerEndpoint(e.identifier, e.role, end(e.url)) for e in listed)
-    missing = missing_endpoints(endpoints, roles)
+    endpoints = tuple(PeerEndpoint(e.identifier, e.role, e.url) for e in listed)
+    missing = missing_endpoints(endpoints)
     if missing:
-        named = ", ".join(f"{e.module} {e.role}".strip() for e in endpoints) or "nothing"
-        return Problem(3003, f"it does not offer {' and '.join(missing)} in OCPI {VERSION}, only: {named}")
-    return Offer(VERSION, encoding, endpoints)
+        named = ", ".join(f"{e.module} {e.role}".strip() for e in endpoints)
+        does_not = f"it does not offer {' and '.join(missing)} in OCPI {VERSION}"
+        only = harmless(named, platform.secrets) or "nothing"
+        return Problem(3003, f"version details: {does_not}, only: {only}")
+    return Offer(VERSION, encoding, endpoints, platform.slash)
 
 
-def missing_endpoints(endpoints: Iterable[PeerEndpoint], roles: Iterable[str] | None = None) -> list[str]:
-    """What a party in these roles has to offer and does not: `credentials`, `tokens SENDER`."""
+def missing_endpoints(endpoints: Iterable[PeerEndpoint]) -> list[str]:
+    """What a party has to offer and does not: `credentials`, `tokens SENDER`."""
     there = {(endpoint.module, endpoint.role) for endpoint in endpoints}
-    wanted = {pair for role in (roles or ("EMSP",)) for pair in _REQUIRED.get(role.upper(), ())}
     missing = [] if any(module == "credentials" for module, _ in there) else ["credentials"]
-    return missing + [f"{module} {role}" for module, role in sorted(wanted - there)]
+    return missing + [f"{module} {role}" for module, role in _REQUIRED if (module, role) not in there]
+
+
+def credentials_url(endpoints: Iterable[PeerEndpoint], *, trailing_slash: bool) -> str | None:
+    """Where a party exchanges credentials. The role of this module means nothing (OCPI 2.2.1, Endpoint class)."""
+    url = next((endpoint.url for endpoint in endpoints if endpoint.module == "credentials"), None)
+    return slashed(url) if url is not None and trailing_slash else url
 
 
 def roles_of(theirs: Credentials) -> tuple[PeerRole, ...]:
-    """The roles of a credentials object as the store keeps them."""
-    return tuple(PeerRole(r.role.upper(), r.country_code, r.party_id, r.name) for r in theirs.roles)
+    """The roles of a credentials object as the store keeps them; each once.
+
+    "A Hub SHALL NOT report all the other connected parties as a role" (OCPI 2.2.1 credentials): what a hub names
+    beside itself is not believed. It would own the tokens of others; that is `push_for_others`, for us to give.
+    """
+    roles = [
+        PeerRole(harmless(r.role).upper(), r.country_code, r.party_id, harmless(r.name, token_forms(theirs.token)))
+        for r in theirs.roles
+    ]
+    hubs = [role for role in roles if role.role == "HUB"]
+    return tuple({(role.role, role.party): role for role in reversed(hubs or roles)}.values())[::-1]
+
+
+async def conclude(
+    store: PeerStore,
+    relation: PeerRelation,
+    offer: Offer,
+    theirs: Credentials,
+    our_token: str,
+    *,
+    at: datetime,
+    note: str = "",
+    invite: str | None = None,
+) -> Claim | None:
+    """Store all that a complete exchange brought; None when that is done, and see `PeerStore.complete`."""
+    exchanged = Exchanged(
+        theirs.url,
+        offer.version,
+        offer.encoding,
+        theirs.token,
+        our_token,
+        offer.endpoints,
+        roles_of(theirs),
+        note,
+        offer.trailing_slash,
+    )
+    claim = await store.complete(relation.name, exchanged, revision=relation.revision, at=at, invite=invite)
+    if claim is None:
+        sent = f"{offer.encoding}, on trailing slashes" if offer.trailing_slash else offer.encoding
+        log.info("peer %s: credentials exchanged, OCPI %s, token sent in %s", relation.name, offer.version, sent)
+    return claim
 
 
 def _problem(step: str, failure: Failure) -> Problem:
-    return Problem(3001, f"{step}: {failure.detail}", unauthorized=failure.outcome is Outcome.UNAUTHORIZED)
+    return Problem(3001, f"{step}: {failure.detail}", token_not_taken=failure.outcome in _TOKEN_NOT_TAKEN)

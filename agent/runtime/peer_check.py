@@ -3,25 +3,24 @@
 Only asks: nothing is changed at the peer, and the one card that it is asked about does not exist.
 """
 
+import asyncio
 import ssl
-from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import aclosing
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TypeVar
-from urllib.parse import urljoin
 from uuid import uuid4
 
 import msgspec
 
-from agent.ocpi.addressing import Addressing, Encoding, Party, addressing, authorize_url, with_query
+from agent.ocpi.addressing import Addressing, Encoding, Party, addressing, authorize_url, slashed, with_query
 from agent.ocpi.connection import Connection, Headers, Reply
 from agent.ocpi.envelope import UNREADABLE, Envelope, decode
 from agent.ocpi.failures import Failure, harmless
-from agent.ocpi.handshake import slashed
+from agent.ocpi.handshake import NOT_HERE
 from agent.ocpi.headers import number
-from agent.ocpi.paging import next_url, same_origin
+from agent.ocpi.paging import joined, next_url, origin, same_origin, server
 from agent.ocpi.tokens import decode_list
 from agent.ocpi.versions import DETAILS, VERSION, VERSIONS, Endpoint
 
@@ -29,6 +28,12 @@ _T = TypeVar("_T")
 
 _SMALL = 1 << 20
 """Bytes of an answer: some peers ignore `limit`, but a page of the list is larger than this only then."""
+
+_REFUSED = frozenset({400, 401, 403})
+"""What a peer answers to a credentials token in the wrong encoding; 400 where it chokes on it."""
+
+_OPERATOR = "ask its operator"
+_NONE_NEEDED = "none needed"
 
 
 class Level(StrEnum):
@@ -65,6 +70,7 @@ class CheckedPeer:
     """Instead of `versions_url`, as in the configuration."""
     encoding: Encoding = "base64"
     hub: bool = False
+    trailing_slash: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,150 +79,166 @@ class _Answer:
     envelope: Envelope | None
     url: str
 
+    @property
+    def code(self) -> int | None:
+        """OCPI's own."""
+        return None if self.envelope is None else self.envelope.status_code
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether there is data to look at."""
+        there = self.envelope is not None and self.envelope.has_data
+        return there and 200 <= self.reply.status < 300 and (self.code or 0) // 1000 == 1
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Nothing of OCPI is at this path: a 404 with 2004 is an answer."""
+        return self.reply.status in NOT_HERE and self.code != 2004
+
 
 async def check_peer(peer: CheckedPeer, *, tls: ssl.SSLContext | None, limit_s: float = 30.0) -> list[Finding]:
-    """Everything, in order, until something is so broken that nothing further can be asked. Raises ConfigError."""
+    """Everything, in order, until something is so broken that nothing further can be asked. Raises ConfigError.
+
+    `limit_s` is for each request. Whatever the peer answers, it becomes a finding.
+    """
     connection = Connection(tls=tls, hang_s=limit_s, most_connections=1, most_idle=1)
     try:
-        async with aclosing(_Check(peer, connection).findings()) as findings:
-            return [finding async for finding in findings]
+        return await _Check(peer, connection, limit_s).findings()
     finally:
         await connection.aclose()
 
 
 class _Check:
-    def __init__(self, peer: CheckedPeer, connection: Connection) -> None:
+    def __init__(self, peer: CheckedPeer, connection: Connection, limit_s: float) -> None:
         self._peer = peer
         self._connection = connection
+        self._limit_s = limit_s
+        self._encoding = peer.encoding
+        self._slash = peer.trailing_slash
         self._address = self._addressed(peer.encoding)
         self._correlation_id = str(uuid4())
-        self._broken = False
-        self._tokens_url: str | None = None
+        self._found: list[Finding] = []
 
-    async def findings(self) -> AsyncGenerator[Finding, None]:
-        """Each as it is made."""
-        tokens_url = self._peer.tokens_url
+    async def findings(self) -> list[Finding]:
+        """Each in the order in which it was made."""
+        tokens_url = self._peer.tokens_url or await self._modules(self._peer.versions_url or "")
         if tokens_url is None:
-            async for finding in self._modules():
-                yield finding
-            tokens_url = self._tokens_url
-        if tokens_url is None or self._broken:
-            return
-        for step in (self._list, self._unknown_card, self._wrong_token):
-            async for finding in step(tokens_url):
-                yield finding
+            return self._found
+        if not self._may_carry_token(tokens_url):
+            self._note(Level.BROKEN, "endpoints", f"tokens: {_not_https(tokens_url)}", _OPERATOR)
+        elif await self._list(tokens_url):
+            await self._unknown_card(tokens_url)
+            await self._wrong_token(tokens_url)
+        return self._found
 
-    async def _modules(self) -> AsyncIterator[Finding]:
-        url = self._peer.versions_url or ""
-        answer = await self._get(url)
-        if isinstance(answer, _Answer) and answer.reply.status == 401:
-            other: Encoding = "plain" if self._peer.encoding == "base64" else "base64"
-            self._address = self._addressed(other)
-            answer = await self._get(url)
-            if isinstance(answer, _Answer) and answer.reply.status != 401:
-                said = f"it takes the credentials token in {other} only"
-                yield Finding(Level.DEVIATES, "Authorization header", said, f'token_encoding = "{other}"')
-        versions = self._data(answer, VERSIONS)
-        if isinstance(versions, str):
-            yield self._is_broken("versions", versions)
-            return
-        for finding in self._manners("versions", answer, functional=False):
-            yield finding
-        urls = {version.version.strip(): urljoin(url, version.url) for version in versions}
+    async def _modules(self, url: str) -> str | None:
+        """Where the tokens are."""
+        versions = await self._configuration("versions", url, VERSIONS)
+        if versions is None:
+            return None
+        urls = {version.version.strip(): joined(url, version.url) for version in versions}
         if VERSION not in urls:
-            yield self._is_broken("versions", f"it offers {', '.join(sorted(urls)) or 'nothing'}, and not {VERSION}")
-            return
-        answer = await self._get(urls[VERSION])
-        details = self._data(answer, DETAILS)
-        if isinstance(details, str):
-            yield self._is_broken("version details", details)
-            return
-        for finding in self._manners("version details", answer, functional=False):
-            yield finding
-        for finding in self._endpoints(urls[VERSION], details.endpoints):
-            yield finding
+            offered = harmless(", ".join(sorted(urls)), self._address.secrets) or "nothing"
+            self._note(Level.BROKEN, "versions", f"it offers {offered}, and not {VERSION}", _OPERATOR)
+            return None
+        details = await self._configuration("version details", urls[VERSION], DETAILS)
+        return None if details is None else self._endpoints(urls[VERSION], details.endpoints)
 
-    def _endpoints(self, url: str, endpoints: list[Endpoint]) -> list[Finding]:
-        found = []
+    async def _configuration(self, what: str, url: str, decoder: msgspec.json.Decoder[_T]) -> _T | None:
+        answer = await self._asked("GET", url, functional=False)
+        if isinstance(answer, str) or not answer.succeeded:
+            self._note(Level.BROKEN, what, _said(answer), _OPERATOR)
+            return None
+        assert answer.envelope is not None
+        try:
+            data = decoder.decode(answer.envelope.data)
+        except UNREADABLE as error:
+            self._note(Level.BROKEN, what, f"its data can't be used: {error}", _OPERATOR)
+            return None
+        self._manners(what, answer, functional=False)
+        return data
+
+    def _endpoints(self, url: str, endpoints: list[Endpoint]) -> str | None:
+        what = "endpoints"
         if not any(endpoint.identifier.lower() == "credentials" for endpoint in endpoints):
-            found.append(
-                Finding(Level.DEVIATES, "endpoints", "no credentials module", "exchange tokens by hand: [[peer]] token")
-            )
+            self._note(Level.DEVIATES, what, "no credentials module", "exchange tokens by hand: [[peer]] token")
         tokens = next((e.url for e in endpoints if e.serves("tokens", "SENDER")), None)
         if tokens is None:
-            found.append(self._is_broken("endpoints", "no tokens module in the role SENDER"))
-        else:
-            self._tokens_url = urljoin(url, tokens)
-            found.append(Finding(Level.GOOD, "endpoints"))
-        return found
+            self._note(Level.BROKEN, what, "no tokens module in the role SENDER", _OPERATOR)
+            return None
+        self._note(Level.GOOD, what)
+        return joined(url, tokens)
 
-    async def _list(self, tokens_url: str) -> AsyncIterator[Finding]:
-        answer = await self._get(with_query(tokens_url, "limit=1"), functional=True)
+    async def _list(self, tokens_url: str) -> bool:
+        """Whether there is anybody to be asked for more."""
         what = "list of tokens"
-        if isinstance(answer, str) or answer.reply.status != 200 or answer.envelope is None:
-            yield Finding(Level.BROKEN, what, _said(answer), "ask its operator for the Tokens sender interface")
-            return
+        answer = await self._asked("GET", with_query(tokens_url, "limit=1"))
+        if isinstance(answer, str) or not answer.succeeded:
+            self._note(Level.BROKEN, what, _said(answer), f"{_OPERATOR} for the Tokens sender interface")
+            return not isinstance(answer, str)
+        assert answer.envelope is not None
         try:
             tokens, unreadable = decode_list(answer.envelope.data)
         except UNREADABLE as error:
-            yield Finding(Level.BROKEN, what, harmless(f"its data is no list: {error}"))
-            return
-        for finding in self._manners(what, answer, functional=True):
-            yield finding
+            self._note(Level.BROKEN, what, f"its data is no list: {error}", _OPERATOR)
+            return True
+        self._manners(what, answer, functional=True)
         for bad in unreadable[:1]:
-            reason = harmless(f"an object is no Token: {bad.reason}")
-            yield Finding(Level.DEVIATES, what, reason, "its operator has to mend it: such tokens are skipped")
-        count, headers = len(tokens) + len(unreadable), answer.reply.headers
+            remedy = "its operator has to mend it: such tokens are skipped"
+            self._note(Level.DEVIATES, what, f"an object is no Token: {bad.reason}", remedy)
+        self._paging(answer, len(tokens) + len(unreadable))
+        return True
+
+    def _paging(self, answer: "_Answer", count: int) -> None:
+        what, headers = "paging", answer.reply.headers
         total, following = number(headers.get("x-total-count")), next_url(headers.get_list("link"), answer.url)
         for name in ("X-Total-Count", "X-Limit"):
             if number(headers.get(name)) is None:
-                yield Finding(Level.DEVIATES, "paging", f"{name} is missing or no number", "none needed")
+                self._note(Level.DEVIATES, what, f"{name} is missing or no number", _NONE_NEEDED)
         if count > 1:
-            yield Finding(Level.DEVIATES, "paging", "it ignores limit", "page_size has no effect")
+            self._note(Level.DEVIATES, what, "it ignores limit", "none needed: page_size has no effect")
         if total is not None and total > count and following is None:
-            yield Finding(Level.BROKEN, "paging", "there are more tokens, but no Link to the next page")
-        if following is not None and not same_origin(following, tokens_url):
-            yield Finding(Level.BROKEN, "paging", "Link leads to another server, where no token is sent")
+            self._note(Level.BROKEN, what, "there are more tokens, but no Link to the next page", _OPERATOR)
+        if following is not None and not same_origin(following, answer.url):
+            self._note(Level.BROKEN, what, "Link leads to another server, where no token is sent", _OPERATOR)
 
-    async def _unknown_card(self, tokens_url: str) -> AsyncIterator[Finding]:
+    async def _unknown_card(self, tokens_url: str) -> None:
+        what = "authorization of an unknown card"
         uid = uuid4().hex[:14].upper()
         body = b'{"location_id":"CHECK","evse_uids":["CHECK"]}'
-        answer = await self._send("POST", authorize_url(tokens_url, uid), functional=True, content=body)
-        what = "authorization of an unknown card"
+        answer = await self._asked("POST", authorize_url(tokens_url, uid), content=body)
         if isinstance(answer, str):
-            yield Finding(Level.BROKEN, what, answer)
-            return
-        code = answer.envelope.status_code if answer.envelope else None
-        if answer.reply.status == 404 and code == 2004:
-            yield Finding(Level.GOOD, what)
-        elif answer.reply.status == 404 or code == 2004:
-            said = f"HTTP {answer.reply.status} with {code or 'no envelope'}, expected HTTP 404 with 2004"
-            yield Finding(Level.DEVIATES, what, said, "none needed: either is taken for unknown")
-        elif code == 1000:
-            yield Finding(Level.DEVIATES, what, "it answers for a card that does not exist", "ask its operator")
+            self._note(Level.BROKEN, what, answer, _OPERATOR)
+        elif answer.reply.status == 404 and answer.code == 2004:
+            self._note(Level.GOOD, what)
+        elif answer.reply.status == 404 or answer.code == 2004:
+            said = f"HTTP {answer.reply.status} with {answer.code or 'no envelope'}, expected HTTP 404 with 2004"
+            self._note(Level.DEVIATES, what, said, "none needed: either is taken for unknown")
+        elif answer.succeeded:
+            self._note(Level.DEVIATES, what, "it answers for a card that does not exist", _OPERATOR)
         else:
-            yield Finding(Level.BROKEN, what, _said(answer), "taps are decided as if it did not answer")
+            self._note(Level.BROKEN, what, _said(answer), "taps are decided as if it did not answer")
 
-    async def _wrong_token(self, tokens_url: str) -> AsyncIterator[Finding]:
-        right, self._address = self._address, self._addressed("base64", token=f"wrong-{uuid4()}")
-        answer = await self._get(with_query(tokens_url, "limit=1"), functional=True)
-        self._address = right
+    async def _wrong_token(self, tokens_url: str) -> None:
         what = "a credentials token that it does not know"
+        right, self._address = self._address, self._addressed(self._encoding, token=f"wrong-{uuid4()}")
+        answer = await self._send("GET", with_query(tokens_url, "limit=1"), functional=True)
+        self._address = right
         if isinstance(answer, str):
-            yield Finding(Level.BROKEN, what, answer)
-        elif answer.reply.status != 401:
+            self._note(Level.BROKEN, what, answer, _OPERATOR)
+        elif answer.succeeded:
             said = f"HTTP {answer.reply.status}, expected 401"
-            level = Level.BROKEN if answer.reply.status < 300 else Level.DEVIATES
-            yield Finding(level, what, said, "anybody may read its tokens" if level is Level.BROKEN else "none needed")
+            self._note(Level.BROKEN, what, said, f"{_OPERATOR}: anybody may read its tokens")
+        elif answer.reply.status != 401:
+            self._note(Level.DEVIATES, what, f"HTTP {answer.reply.status}, expected 401", _NONE_NEEDED)
         elif answer.envelope is None:
-            yield Finding(Level.DEVIATES, what, "401 without an OCPI envelope", "none needed")
+            self._note(Level.DEVIATES, what, "401 without an OCPI envelope", _NONE_NEEDED)
         else:
-            yield Finding(Level.GOOD, what)
+            self._note(Level.GOOD, what)
 
-    def _manners(self, what: str, answer: "_Answer | str", *, functional: bool) -> list[Finding]:
+    def _manners(self, what: str, answer: "_Answer", *, functional: bool) -> None:
         """What every good answer must have beside its data."""
-        if isinstance(answer, str) or answer.envelope is None:
-            return []
+        assert answer.envelope is not None
         headers = answer.reply.headers
         faults = []
         if not headers.get("x-request-id"):
@@ -229,31 +251,67 @@ class _Check:
             faults.append("Content-Type is not application/json")
         if not _is_time(answer.envelope.timestamp):
             faults.append("timestamp is missing or no DateTime in UTC")
-        if answer.envelope.status_code != 1000:
-            faults.append(f"status_code {answer.envelope.status_code} in place of 1000")
-        return [Finding(Level.DEVIATES, what, fault, "none needed") for fault in faults] or [Finding(Level.GOOD, what)]
+        if answer.code != 1000:
+            faults.append(f"status_code {answer.code} in place of 1000")
+        for fault in faults:
+            self._note(Level.DEVIATES, what, fault, _NONE_NEEDED)
+        if not faults:
+            self._note(Level.GOOD, what)
 
-    def _data(self, answer: "_Answer | str", decoder: msgspec.json.Decoder[_T]) -> _T | str:
-        if isinstance(answer, str) or answer.envelope is None or not answer.envelope.has_data:
-            return _said(answer)
-        try:
-            return decoder.decode(answer.envelope.data)
-        except UNREADABLE as error:
-            return harmless(f"its data can't be used: {error}", self._address.secrets)
+    async def _asked(
+        self, method: str, url: str, *, functional: bool = True, content: bytes | None = None
+    ) -> "_Answer | str":
+        """An answer of any status, or why there is none; with the settings that help the peer to give one."""
 
-    async def _get(self, url: str, *, functional: bool = False) -> "_Answer | str":
-        answer = await self._send("GET", url, functional=functional)
-        if isinstance(answer, _Answer) and answer.reply.status == 404 and slashed(url) != url and not functional:
-            return await self._send("GET", slashed(url), functional=functional)
-        return answer
+        async def send() -> _Answer | str:
+            return await self._send(method, url, functional=functional, content=content)
+
+        answer = await self._in_other_encoding(await send(), send)
+        answer = await self._on_other_paths(answer, send)
+        # Some look for the path first and for the token then.
+        return await self._in_other_encoding(answer, send)
+
+    async def _in_other_encoding(
+        self, answer: "_Answer | str", send: Callable[[], Awaitable["_Answer | str"]]
+    ) -> "_Answer | str":
+        if isinstance(answer, str) or answer.reply.status not in _REFUSED or self._encoding != self._peer.encoding:
+            return answer
+        self._turn_encoding()
+        again = await send()
+        if isinstance(again, str) or again.reply.status in _REFUSED:
+            self._turn_encoding()
+            return answer
+        said = f"it takes the credentials token in {self._encoding} only"
+        self._note(Level.DEVIATES, "Authorization header", said, f'token_encoding = "{self._encoding}"')
+        return again
+
+    async def _on_other_paths(
+        self, answer: "_Answer | str", send: Callable[[], Awaitable["_Answer | str"]]
+    ) -> "_Answer | str":
+        if isinstance(answer, str) or not answer.is_elsewhere or self._slash != self._peer.trailing_slash:
+            return answer
+        self._slash = not self._slash
+        again = await send()
+        if isinstance(again, str) or again.is_elsewhere:
+            self._slash = not self._slash
+            return answer
+        said = f"it answers only on paths {'with' if self._slash else 'without'} a slash at their end"
+        self._note(Level.DEVIATES, "paths", said, f"trailing_slash = {str(self._slash).lower()}")
+        return again
 
     async def _send(self, method: str, url: str, *, functional: bool, content: bytes | None = None) -> "_Answer | str":
-        """An answer of any status, or why there is none."""
+        if not self._may_carry_token(url):
+            return harmless(_not_https(url), self._address.secrets)
+        url = slashed(url) if self._slash else url
         routed = self._address.routed(self._correlation_id, self._peer.them)
         headers: Headers = routed if functional else self._address.platform(self._correlation_id)
         if content is not None:
             headers = [*headers, (b"Content-Type", b"application/json")]
-        reply = await self._connection.send(method, url, headers, most_bytes=_SMALL, content=content)
+        try:
+            async with asyncio.timeout(self._limit_s):
+                reply = await self._connection.send(method, url, headers, most_bytes=_SMALL, content=content)
+        except TimeoutError:
+            return f"no answer within {self._limit_s:g} s"
         if isinstance(reply, Failure):
             return harmless(reply.detail, self._address.secrets)
         try:
@@ -261,13 +319,29 @@ class _Check:
         except UNREADABLE:
             return _Answer(reply, None, url)
 
+    def _may_carry_token(self, url: str) -> bool:
+        """As everywhere: to any server, but not in clear where our own setting is an encrypted one."""
+        set_by_us = self._peer.tokens_url or self._peer.versions_url or ""
+        try:
+            return origin(url)[0] == "https" or origin(set_by_us)[0] == "http"
+        except ValueError:
+            return False
+
+    def _turn_encoding(self) -> None:
+        self._encoding = "plain" if self._encoding == "base64" else "base64"
+        self._address = self._addressed(self._encoding)
+
     def _addressed(self, encoding: Encoding, token: str | None = None) -> Addressing:
         peer = self._peer
         return addressing(peer.name, token or peer.token, encoding, us=peer.us, them=peer.them, hub=peer.hub)
 
-    def _is_broken(self, what: str, deviation: str) -> Finding:
-        self._broken = True
-        return Finding(Level.BROKEN, what, deviation, "ask its operator")
+    def _note(self, level: Level, what: str, deviation: str = "", remedy: str = "") -> None:
+        """Take down a finding: what the peer's words are in it is made harmless."""
+        self._found.append(Finding(level, what, harmless(deviation, self._address.secrets), remedy))
+
+
+def _not_https(url: str) -> str:
+    return f"expected an https URL, not {server(url)}"
 
 
 def _said(answer: _Answer | str) -> str:
@@ -275,8 +349,8 @@ def _said(answer: _Answer | str) -> str:
         return answer
     if answer.envelope is None:
         return f"HTTP {answer.reply.status}, and no OCPI envelope"
-    words = f"HTTP {answer.reply.status}, OCPI {answer.envelope.status_code} {answer.envelope.message}"
-    return harmless(words) + ("" if answer.envelope.has_data else ", and no data")
+    no_data = "" if answer.envelope.has_data else ", no data"
+    return f"HTTP {answer.reply.status}, OCPI {answer.code}{no_data} {answer.envelope.message}"
 
 
 def _is_time(value: object) -> bool:

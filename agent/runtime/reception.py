@@ -6,15 +6,28 @@ lost, the peer's old token still opens everything, and ours that it knows is kep
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from agent.errors import BusyError, ConfigError
+from agent.ocpi.addressing import Party
 from agent.ocpi.credentials import Credentials
 from agent.ocpi.handshake import may_carry_token
 from agent.ocpi.server.ports import Access, Caller, Callers, CredentialsReceiver, Refusal
-from agent.runtime.exchange import Connect, Offer, Problem, Us, explore, new_token, roles_of
-from agent.store.peers import Accepted, Exchanged, PeerRelation, PeerStatus, PeerStore, TokenKind
+from agent.runtime.exchange import (
+    Connect,
+    Offer,
+    Problem,
+    Us,
+    claimed,
+    conclude,
+    explore,
+    new_token,
+    roles_of,
+    taken_with_ours,
+)
+from agent.store.peers import REGISTERED, Accepted, Claim, PeerRelation, PeerStatus, PeerStore, TokenKind
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +40,7 @@ _OUR_OWN = timedelta(seconds=60)
 _CALL_BACK_S = 20.0
 """For all requests of one call-back: the peer waits for our answer meanwhile, often no longer than 30 s."""
 
-_REGISTERED = frozenset({PeerStatus.REGISTERED, PeerStatus.ROTATING})
+_FIRST_USE = "it has not used its token yet; if it says that the exchange failed, let it try again"
 
 _BUSY = Refusal(3000, "another exchange of credentials is under way; try again in a minute")
 
@@ -59,7 +72,7 @@ class TokenDesk:
             accepted.peer,
             _access(accepted),
             accepted.token,
-            frozenset((role.country_code.upper(), role.party_id.upper()) for role in accepted.roles),
+            frozenset(role.party for role in accepted.roles),
             accepted.peer in self._push_for_others,
         )
 
@@ -74,14 +87,17 @@ class Reception:
         connect: Connect,
         *,
         allow_http: bool = False,
+        taken_parties: Mapping[Party, str] = MappingProxyType({}),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         make_token: Callable[[], str] = new_token,
         call_back_s: float = _CALL_BACK_S,
     ) -> None:
+        """`taken_parties`: the names of the configuration's peers by their parties, in upper case."""
         self._store = store
         self._us = us
         self._connect = connect
         self._allow_http = allow_http
+        self._taken = taken_with_ours(taken_parties, us)
         self._call_back_s = call_back_s
         self._now = now
         self._make_token = make_token
@@ -91,14 +107,18 @@ class Reception:
         """Our credentials object with the token that the caller has: only its hash is stored, but it was just sent."""
         return self._us.credentials(caller.token)
 
-    async def register(self, caller: Caller, theirs: Credentials) -> Credentials | Refusal:
+    async def may_register(self, caller: Caller) -> Refusal | None:
         """POST: 405 for everybody but the holder of an invite."""
         accepted = await self._store.caller([caller.token], self._now())
         if accepted is None or accepted.kind is not TokenKind.INVITE:
             return Refusal(2000, "already registered; use PUT for new credentials", 405)
-        return await self._alone(caller, theirs, invite=caller.token)
+        return None
 
-    async def update(self, caller: Caller, theirs: Credentials) -> Credentials | Refusal:
+    async def register(self, caller: Caller, theirs: Credentials) -> Credentials | Refusal:
+        """POST."""
+        return await self.may_register(caller) or await self._alone(caller, theirs, invite=caller.token)
+
+    async def may_update(self, caller: Caller) -> Refusal | None:
         """PUT: 405 for the holder of an invite.
 
         A peer that holds the token of our cut-off registration has taken it, and is registered if it says so itself.
@@ -106,12 +126,16 @@ class Reception:
         accepted = await self._store.caller([caller.token], self._now())
         if accepted is None or accepted.kind is TokenKind.INVITE:
             return Refusal(2000, "not registered; use POST first", 405)
-        return await self._alone(caller, theirs, invite=None)
+        return None
+
+    async def update(self, caller: Caller, theirs: Credentials) -> Credentials | Refusal:
+        """PUT."""
+        return await self.may_update(caller) or await self._alone(caller, theirs, invite=None)
 
     async def unregister(self, caller: Caller) -> Refusal | None:
         """DELETE: every token of either side is forgotten."""
         accepted = await self._store.caller([caller.token], self._now())
-        if accepted is None or accepted.kind is TokenKind.INVITE or accepted.status not in _REGISTERED:
+        if accepted is None or accepted.kind is TokenKind.INVITE or accepted.status not in REGISTERED:
             return Refusal(2000, "not registered", 405)
         await self._store.end(caller.peer, self._now(), "the peer has ended the relation")
         log.warning("peer %s has unregistered: it is not asked any more, and its requests are refused", caller.peer)
@@ -133,42 +157,29 @@ class Reception:
             return _BUSY
         if not may_carry_token(theirs.url, allow_http=self._allow_http):
             return Refusal(2001, "url: expected an https URL")
+        if claim := claimed(roles_of(theirs), self._taken):
+            return _refused(caller.peer, claim)
         offer = await self._called_back(relation, theirs)
         if isinstance(offer, Problem):
             log.warning("peer %s: its credentials were refused: %s", caller.peer, offer.sentence)
             return Refusal(offer.status_code, f"calling you back failed: {offer.sentence}")
         token = self._make_token()
-        exchanged = Exchanged(
-            theirs.url,
-            offer.version,
-            offer.encoding,
-            theirs.token,
-            token,
-            offer.endpoints,
-            roles_of(theirs),
-            "it has not used its token yet; if it says that the exchange failed, let it try again"
-            + (", with a new invitation" if invite else ""),
-        )
+        note = f"{_FIRST_USE}, with a new invitation" if invite else _FIRST_USE
         try:
-            await self._store.complete(
-                caller.peer, exchanged, revision=relation.revision, at=self._now(), invite=invite
+            claim = await conclude(
+                self._store, relation, offer, theirs, token, at=self._now(), note=note, invite=invite
             )
         except BusyError:
             return _BUSY
-        log.info(
-            "peer %s: credentials exchanged, OCPI %s, token sent in %s", caller.peer, offer.version, offer.encoding
-        )
-        return self._us.credentials(token)
+        return self._us.credentials(token) if claim is None else _refused(caller.peer, claim)
 
     async def _called_back(self, relation: PeerRelation, theirs: Credentials) -> Offer | Problem:
         """Fetch the peer's versions and endpoints with the token that it offers; each request has its limit of time."""
-        roles = [role.role for role in theirs.roles]
         try:
             async with asyncio.timeout(self._call_back_s):
                 return await explore(
                     lambda encoding: self._connect(relation.name, theirs.token, encoding, relation.ca_file),
                     theirs.url,
-                    roles=roles,
                 )
         except TimeoutError:
             return Problem(3001, f"it takes longer than {self._call_back_s:g} s")
@@ -178,9 +189,15 @@ class Reception:
             return Problem(3001, "no secure connection is possible from here")
 
 
+def _refused(peer: str, claim: Claim) -> Refusal:
+    """A party is one peer's: of two, each could push, and be asked for, the other's tokens."""
+    log.warning("peer %s: its credentials were refused: party %s is that of %s", peer, claim.party, claim.holder)
+    return Refusal(2001, f"roles: the party {claim.party} belongs to somebody else here")
+
+
 def _access(accepted: Accepted) -> Access:
     half_way = accepted.kind is TokenKind.INVITE or (
-        accepted.kind is TokenKind.PENDING and accepted.status not in _REGISTERED
+        accepted.kind is TokenKind.PENDING and accepted.status not in REGISTERED
     )
     return Access.CONFIGURATION if half_way else Access.EVERYTHING
 

@@ -6,29 +6,31 @@ peer's `note` says how to go on. Every command here may be repeated.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 
 from agent.errors import ConfigError, PeerError
 from agent.model import Outcome
-from agent.ocpi.addressing import Encoding
-from agent.ocpi.credentials import Credentials
+from agent.ocpi.addressing import Encoding, Party
 from agent.ocpi.failures import Failure
 from agent.ocpi.handshake import may_carry_token
 from agent.runtime.exchange import (
     ENCODINGS,
     Connect,
     Offer,
-    Platform,
     Problem,
     Us,
+    claimed,
+    conclude,
+    credentials_url,
     explore,
-    missing_endpoints,
     new_token,
     roles_of,
+    taken_with_ours,
 )
-from agent.store.peers import Exchanged, PeerRelation, PeerStatus, PeerStore
+from agent.store.peers import PeerRelation, PeerStatus, PeerStore
 
 log = logging.getLogger(__name__)
 
@@ -37,10 +39,11 @@ _NEVER_TOOK_IT = frozenset(
 )
 """The peer has answered, and says that it did not do what we asked. Anything else leaves that open."""
 
-_NO_ANSWER = frozenset({Outcome.TIMEOUT, Outcome.UNREACHABLE})
+_NO_ANSWER = frozenset({Outcome.TIMEOUT, Outcome.UNREACHABLE, Outcome.SERVER_ERROR})
+"""A 5xx is a proxy's as often as the peer's own, which may have been done by then."""
 
-_NOBODY_THERE = frozenset({Outcome.UNAUTHORIZED, Outcome.UNKNOWN, Outcome.REJECTED})
-"""What a peer answers that has ended the relation already: 401, 404, 405."""
+_NOBODY_THERE = frozenset({Outcome.UNAUTHORIZED, Outcome.UNKNOWN})
+"""What a peer answers that has ended the relation already: 401, 404, 405. Another refusal leaves it in place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,15 +80,20 @@ class Registrar:
         *,
         allow_http: bool = False,
         taken_names: frozenset[str] = frozenset(),
+        taken_parties: Mapping[Party, str] = MappingProxyType({}),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         make_token: Callable[[], str] = new_token,
     ) -> None:
-        """`taken_names`: peers of the configuration, whose names nobody else may have."""
+        """`taken_names`: peers of the configuration, whose names nobody else may have.
+
+        `taken_parties`: their names by their parties, in upper case, which nobody else may have either.
+        """
         self._store = store
         self._us = us
         self._connect = connect
         self._allow_http = allow_http
         self._taken_names = taken_names
+        self._taken = taken_with_ours(taken_parties, us)
         self._now = now
         self._make_token = make_token
 
@@ -95,7 +103,7 @@ class Registrar:
         """Issue a token A, in place of an earlier one. Raises ConfigError where the peer is registered, StoreError."""
         self._check_name(name)
         found = await self._store.relation(name)
-        if found is not None and _is_registered(found) and found.confirmed:
+        if found is not None and found.is_registered and found.confirmed:
             raise ConfigError(f"peer {name}: is registered; unregister it before you invite it again")
         token, now = self._make_token(), self._now()
         note = f"invited until {now + expires:%Y-%m-%d %H:%M}Z; waiting for it to register"
@@ -112,7 +120,7 @@ class Registrar:
         if not may_carry_token(versions_url, allow_http=self._allow_http):
             raise ConfigError(f"peer {name}: versions URL: expected one that begins with https://")
         before = await self._store.relation(name)
-        if before is not None and _is_registered(before):
+        if before is not None and before.is_registered:
             raise ConfigError(f"peer {name}: is registered already; rotate its tokens, or unregister it first")
         offer = await self._explored(name, token_a, versions_url, ENCODINGS, ca_file)
         token_b = self._make_token()
@@ -120,16 +128,13 @@ class Registrar:
             name,
             token_b,
             status=PeerStatus.REGISTERING,
+            revision=None if before is None else before.revision,
             at=self._now(),
             note=_CUT_OFF_REGISTERING,
             versions_url=versions_url,
             ca_file=ca_file,
         )
-        async with self._connect(name, token_a, offer.encoding, ca_file) as platform:
-            theirs = await self._exchange(platform, "POST", offer, token_b)
-        if isinstance(theirs, Failure) and theirs.outcome not in _NO_ANSWER:
-            await self._store.give_up(name, token_b, before=before, at=self._now())
-        return await self._completed(begun, offer, theirs, token_b, "registration")
+        return await self._exchanged("POST", before, begun, offer, token_a, token_b)
 
     async def rotate(self, name: str) -> PeerRelation:
         """Exchange new tokens, and see anew what the peer offers: OCPI 2.2.1 credentials, PUT.
@@ -140,17 +145,17 @@ class Registrar:
         before = await self.settle(name)
         assert before.versions_url is not None
         token_c = before.their_token or ""
-        encoding: Encoding = "plain" if before.encoding == "plain" else "base64"
-        offer = await self._explored(name, token_c, before.versions_url, [encoding], before.ca_file)
+        offer = await self._explored(name, token_c, before.versions_url, [before.encoding], before.ca_file)
         token_b = self._make_token()
         begun = await self._store.begin(
-            name, token_b, status=PeerStatus.ROTATING, at=self._now(), note=_CUT_OFF_ROTATING
+            name,
+            token_b,
+            status=PeerStatus.ROTATING,
+            revision=before.revision,
+            at=self._now(),
+            note=_CUT_OFF_ROTATING,
         )
-        async with self._connect(name, token_c, encoding, before.ca_file) as platform:
-            theirs = await self._exchange(platform, "PUT", offer, token_b)
-        if isinstance(theirs, Failure) and theirs.outcome in _NEVER_TOOK_IT:
-            await self._store.give_up(name, token_b, before=before, at=self._now())
-        return await self._completed(begun, offer, theirs, token_b, "exchange of tokens")
+        return await self._exchanged("PUT", before, begun, offer, token_c, token_b)
 
     async def settle(self, name: str) -> PeerRelation:
         """Find out which of two tokens the peer takes, after an exchange of whose end it may not know, and keep it.
@@ -163,9 +168,8 @@ class Registrar:
             return relation
         assert relation.versions_url is not None
         assert relation.their_token is not None
-        encoding: Encoding = "plain" if relation.encoding == "plain" else "base64"
         for token in (relation.their_token, relation.their_previous_token):
-            async with self._connect(name, token, encoding, relation.ca_file) as platform:
+            async with self._connect(name, token, relation.encoding, relation.ca_file) as platform:
                 versions = await platform.versions(relation.versions_url)
             if not isinstance(versions, Failure):
                 await self._store.keep_token(name, token, revision=relation.revision, at=self._now())
@@ -184,13 +188,16 @@ class Registrar:
         """
         relation = await self._known(name)
         told, detail = False, "there was nothing to end at the peer"
-        if _is_registered(relation):
+        if relation.is_registered:
+            await self._store.remark(name, _CUT_OFF_ENDING)
             failure = await self._withdraw(relation)
             told = failure is None
             detail = "the peer has ended it, too" if told else ""
             if failure is not None and failure.outcome in _NOBODY_THERE:
                 detail = f"the peer knew of no relation any more: {failure.detail}"
             elif failure is not None and not force:
+                if failure.outcome in _NEVER_TOOK_IT:
+                    await self._store.remark(name, relation.note)
                 advice = "try again, or end it on this side alone with force"
                 raise PeerError(f"peer {name}: could not be told: {failure.detail}; {advice}")
             elif failure is not None:
@@ -201,55 +208,77 @@ class Registrar:
 
     async def _withdraw(self, relation: PeerRelation) -> Failure | None:
         """DELETE with the token that the peer takes."""
-        url = next((e.url for e in relation.endpoints if e.module == "credentials"), None)
+        url = credentials_url(relation.endpoints, trailing_slash=relation.trailing_slash)
         if url is None:
             return Failure(Outcome.NO_PEER, "it is not known where its credentials module is")
         failure: Failure | None = Failure(Outcome.NO_PEER, "there is no token to tell it with")
-        encoding: Encoding = "plain" if relation.encoding == "plain" else "base64"
         for token in filter(None, (relation.their_token, relation.their_previous_token)):
-            async with self._connect(relation.name, token, encoding, relation.ca_file) as platform:
+            async with self._connect(relation.name, token, relation.encoding, relation.ca_file) as platform:
                 failure = await platform.withdraw(url)
             if failure is None or failure.outcome is not Outcome.UNAUTHORIZED:
                 return failure
         return failure
 
     async def _explored(
-        self, name: str, token: str, versions_url: str, encodings: "list[Encoding] | tuple[Encoding, ...]",
-        ca_file: str | None,
-    ) -> Offer:  # fmt: skip
+        self, name: str, token: str, versions_url: str, encodings: Sequence[Encoding], ca_file: str | None
+    ) -> Offer:
         offer = await explore(lambda e: self._connect(name, token, e, ca_file), versions_url, encodings)
         if isinstance(offer, Problem):
             raise PeerError(f"peer {name}: {offer.sentence}; nothing was changed")
         return offer
 
-    async def _exchange(self, platform: Platform, method: str, offer: Offer, token_b: str) -> Credentials | Failure:
-        theirs = await platform.exchange(method, offer.credentials_url, self._us.credentials(token_b))
-        if not isinstance(theirs, Failure) and not may_carry_token(theirs.url, allow_http=self._allow_http):
-            return Failure(Outcome.MALFORMED, "its credentials name a versions URL that is not https")
-        return theirs
-
-    async def _completed(
-        self, begun: PeerRelation, offer: Offer, theirs: Credentials | Failure, token_b: str, what: str
+    async def _exchanged(
+        self, method: str, before: PeerRelation | None, begun: PeerRelation, offer: Offer, token: str, token_b: str
     ) -> PeerRelation:
+        """Send our credentials with `token`, and store what comes of it. Raises PeerError, StoreError, BusyError."""
         name = begun.name
+        async with self._connect(name, token, offer.encoding, begun.ca_file) as platform:
+            theirs = await platform.exchange(method, offer.credentials_url, self._us.credentials(token_b))
         if isinstance(theirs, Failure):
-            now = await self._store.relation(name)
-            how_to_go_on = f"; {now.note}" if now is not None and now.note else "; nothing was changed"
-            raise PeerError(f"peer {name}: credentials: {theirs.detail}{how_to_go_on}")
-        missing = missing_endpoints(offer.endpoints, [role.role for role in theirs.roles])
-        exchanged = Exchanged(
-            theirs.url,
-            offer.version,
-            offer.encoding,
-            theirs.token,
-            token_b,
-            offer.endpoints,
-            roles_of(theirs),
-            f"it does not offer {' and '.join(missing)}" if missing else "",
-        )
-        await self._store.complete(name, exchanged, revision=begun.revision, at=self._now())
-        log.info("peer %s: %s complete, OCPI %s, token sent in %s", name, what, offer.version, offer.encoding)
+            raise await self._failed(theirs, before, begun, token_b)
+        fault = None
+        if not may_carry_token(theirs.url, allow_http=self._allow_http):
+            fault = "they name a versions URL that is not https"
+        elif claim := claimed(roles_of(theirs), self._taken) or await conclude(
+            self._store, begun, offer, theirs, token_b, at=self._now()
+        ):
+            fault = f"they claim the party {claim.party}, which is that of {claim.holder}"
+        if fault is not None:
+            raise await self._taken_back(fault, theirs.token, before, begun, offer, token_b)
         return await self._known(name)
+
+    async def _failed(
+        self, failure: Failure, before: PeerRelation | None, begun: PeerRelation, token_b: str
+    ) -> PeerError:
+        """What is kept of an exchange without a usable answer depends on what the peer may have done."""
+        registering = begun.status is PeerStatus.REGISTERING
+        how_to_go_on = begun.note
+        if failure.outcome in _NEVER_TOOK_IT:
+            how_to_go_on = (before and before.note) or "nothing was changed"
+            await self._store.give_up(begun.name, token_b, before=before, at=self._now())
+        elif registering and failure.outcome not in _NO_ANSWER:
+            # Whatever it has stored, the token that it has for us is lost: with nothing here, it can start anew.
+            how_to_go_on = "nothing was changed here; if it has taken the registration, let its operator end it there"
+            await self._store.give_up(begun.name, token_b, before=before, at=self._now())
+        return PeerError(f"peer {begun.name}: credentials: {failure.detail}; {how_to_go_on}")
+
+    async def _taken_back(
+        self, fault: str, token: str, before: PeerRelation | None, begun: PeerRelation, offer: Offer, token_b: str
+    ) -> PeerError:
+        """End at the peer what it has agreed to and we can't: it is told with `token`, which it has just given us."""
+        name = begun.name
+        async with self._connect(name, token, offer.encoding, begun.ca_file) as platform:
+            failure = await platform.withdraw(offer.credentials_url)
+        told = "the peer was told to end it"
+        if failure is not None:
+            told = f"the peer could not be told ({failure.detail}): let its operator end it there"
+        if before is not None and before.is_registered:
+            # It uses its new tokens by now, which we can't accept: the old relation is gone in any case.
+            await self._store.end(name, self._now(), f"its new credentials could not be accepted: {fault}; {told}")
+            told = f"the relation has ended, {told}"
+        else:
+            await self._store.give_up(name, token_b, before=before, at=self._now())
+        return PeerError(f"peer {name}: credentials: {fault}; {told}")
 
     def _check_name(self, name: str) -> None:
         if name in self._taken_names:
@@ -264,20 +293,17 @@ class Registrar:
 
     async def _registered(self, name: str) -> PeerRelation:
         found = await self._known(name)
-        if not _is_registered(found):
+        if not found.is_registered:
             raise ConfigError(f"peer {name}: is not registered but {found.status}; register it first. {found.note}")
         return found
 
 
 _CUT_OFF_REGISTERING = (
-    "its answer to our registration never came: register again with the same token. If the peer rejects that, it has"
-    " taken the registration: let its operator end it there and give you a new token, or let it update its credentials"
+    "it is not known whether it has taken our registration: register again with the same token. If the peer rejects"
+    " that, it has: let its operator end it there and give you a new token, or let it update its credentials"
 )
+_CUT_OFF_ENDING = "its answer to our ending the relation never came: it may have ended it; unregister again"
 _CUT_OFF_ROTATING = (
-    "its answer to our new token never came: it may use the old one or the new one, both are accepted; rotate again."
-    " If the peer rejects our token then, unregister here and there, and register anew"
+    "it is not known whether it has taken our new token: it may use the old one or the new one, both are accepted;"
+    " rotate again. If the peer rejects our token then, unregister here and there, and register anew"
 )
-
-
-def _is_registered(relation: PeerRelation) -> bool:
-    return relation.status in {PeerStatus.REGISTERED, PeerStatus.ROTATING}

@@ -5,11 +5,8 @@ changes it is one transaction. What a handshake is, and when a relation may chan
 """
 
 import hmac
-import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
@@ -18,113 +15,37 @@ import aiosqlite
 
 from agent.errors import BusyError
 from agent.store.database import Database, from_us, open_state, to_us
-from agent.store.writer import Row, fetch
+from agent.store.peer_rows import (
+    REGISTERED,
+    Accepted,
+    Claim,
+    Exchanged,
+    PeerEndpoint,
+    PeerRelation,
+    PeerRole,
+    PeerStatus,
+    TokenEncoding,
+    TokenKind,
+    columns_of,
+    relation_of,
+    roles_of,
+)
+from agent.store.writer import fetch
 
-
-class PeerStatus(StrEnum):
-    """How far we are with a peer."""
-
-    INVITED = "invited"
-    """It has a token A of ours and has not used it."""
-    REGISTERING = "registering"
-    """We began a registration and do not know of its end."""
-    REGISTERED = "registered"
-    ROTATING = "rotating"
-    """Registered, and we began an exchange of new tokens of whose end we do not know."""
-    UNREGISTERED = "unregistered"
-
-
-class TokenKind(StrEnum):
-    """What a credentials token that we issued opens: OCPI 2.2.1 credentials, Registration."""
-
-    INVITE = "invite"
-    """CREDENTIALS_TOKEN_A."""
-    PENDING = "pending"
-    """Sent in a request of ours whose answer we do not have."""
-    CURRENT = "current"
-    PREVIOUS = "previous"
-    """Good until the current one has been used."""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerRole:
-    """OCPI 2.2.1 credentials, CredentialsRole."""
-
-    role: str
-    country_code: str
-    party_id: str
-    name: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class PeerEndpoint:
-    """OCPI 2.2.1 version_information_endpoint, Endpoint; `url` is absolute."""
-
-    module: str
-    role: str
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class PeerRelation:
-    """All that is known of a peer. Its `repr` shows no token."""
-
-    name: str
-    status: PeerStatus
-    created_at: datetime
-    changed_at: datetime
-    revision: int = 0
-    """Another one after every change of what was agreed: who wants to change what he read, names it."""
-    versions_url: str | None = None
-    """Theirs."""
-    version: str | None = None
-    encoding: str = "base64"
-    """How they want their token: `base64` or `plain`."""
-    ca_file: str | None = None
-    """The only authority that they are trusted by; None for the system's."""
-    their_token: str | None = field(default=None, repr=False)
-    """What we send to them."""
-    their_previous_token: str | None = field(default=None, repr=False)
-    """What we sent before: good if the peer never learned that the exchange was complete."""
-    endpoints: tuple[PeerEndpoint, ...] = ()
-    roles: tuple[PeerRole, ...] = ()
-    note: str = ""
-    """For the operator: how to go on after an exchange that was cut off."""
-    confirmed: bool = False
-    """Whether the peer has used the current token: it knows that the exchange is complete."""
-    invite_expires_at: datetime | None = None
-
-    def endpoint(self, module: str, role: str) -> str | None:
-        """Where `module` is served in `role`."""
-        return next((e.url for e in self.endpoints if e.module == module and e.role in {role, ""}), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Accepted:
-    """A credentials token that somebody showed to us, and that we issued."""
-
-    peer: str
-    kind: TokenKind
-    status: PeerStatus
-    token: str = field(repr=False)
-    unused: bool
-    """It is current and this is its first use: to be confirmed."""
-    roles: tuple[PeerRole, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Exchanged:
-    """What a complete exchange with a peer brought."""
-
-    versions_url: str
-    version: str
-    encoding: str
-    their_token: str = field(repr=False)
-    our_token: str = field(repr=False)
-    """What we issued to them; stored as a hash."""
-    endpoints: tuple[PeerEndpoint, ...]
-    roles: tuple[PeerRole, ...]
-    note: str = ""
+__all__ = [
+    "REGISTERED",
+    "Accepted",
+    "Claim",
+    "Exchanged",
+    "PeerEndpoint",
+    "PeerRelation",
+    "PeerRole",
+    "PeerStatus",
+    "PeerStore",
+    "TokenEncoding",
+    "TokenKind",
+    "hashed",
+]
 
 
 def hashed(token: str) -> bytes:
@@ -137,8 +58,8 @@ _ACCEPTED = (
     " FROM accepted_token JOIN peer ON peer.name = accepted_token.peer WHERE hash IN (?, ?)"
 )
 _RELATIONS = (
-    "SELECT name, status, created_at, changed_at, revision, versions_url, version, encoding, ca_file, their_token,"
-    " their_previous_token, endpoints, roles, note,"
+    "SELECT name, status, created_at, changed_at, revision, versions_url, version, encoding, trailing_slash, ca_file,"
+    " their_token, their_previous_token, endpoints, roles, note,"
     " EXISTS (SELECT 1 FROM accepted_token WHERE peer = name AND kind = 'current' AND used_at IS NOT NULL),"
     " (SELECT max(expires_at) FROM accepted_token WHERE peer = name AND kind = 'invite')"
     " FROM peer WHERE ? IS NULL OR name = ? ORDER BY name"
@@ -168,12 +89,12 @@ class PeerStore:
 
     async def relations(self) -> list[PeerRelation]:
         """Every peer that was ever invited or registered, by name. Raises StoreError."""
-        return [_relation(row) for row in await self._database.read("read the peers", _RELATIONS, (None, None))]
+        return [relation_of(row) for row in await self._database.read("read the peers", _RELATIONS, (None, None))]
 
     async def relation(self, name: str) -> PeerRelation | None:
         """One of them. Raises StoreError."""
         for row in await self._database.read("read a peer", _RELATIONS, (name, name)):
-            return _relation(row)
+            return relation_of(row)
         return None
 
     async def changed(self) -> int:
@@ -192,7 +113,7 @@ class PeerStore:
             ours = next((token for known, token in tokens.items() if hmac.compare_digest(known, digest)), None)
             if ours is not None and (expires_at is None or from_us(expires_at) > now):
                 unused = kind == TokenKind.CURRENT and used_at is None
-                return Accepted(peer, TokenKind(kind), PeerStatus(status), ours, unused, _roles(roles))
+                return Accepted(peer, TokenKind(kind), PeerStatus(status), ours, unused, roles_of(roles))
         return None
 
     # ---- changing
@@ -243,6 +164,7 @@ class PeerStore:
         token: str,
         *,
         status: PeerStatus,
+        revision: int | None,
         at: datetime,
         note: str,
         versions_url: str | None = None,
@@ -251,17 +173,22 @@ class PeerStore:
         """Accept `token` from now on, before a request offers it to the peer; returns the relation as it is then.
 
         Pending tokens of earlier attempts stay: one of them may be the one that the peer took.
-        Raises StoreError.
+        `revision` is the relation's, None where there was none. Raises BusyError when it has another one by now,
+        StoreError.
         """
 
         async def work(connection: aiosqlite.Connection) -> None:
+            there = await fetch(connection, "SELECT revision FROM peer WHERE name = ?", (name,))
+            if there != ([] if revision is None else [(revision,)]):
+                raise _changed_meanwhile(name)
             await _ensure(connection, name, status, at)
             await _accept(connection, name, TokenKind.PENDING, token, at)
             await fetch(
                 connection,
-                "UPDATE peer SET status = ?, note = ?, versions_url = coalesce(?, versions_url),"
-                " ca_file = coalesce(?, ca_file), changed_at = ? WHERE name = ?",
-                (status, note, versions_url, ca_file, to_us(at), name),
+                "UPDATE peer SET status = ?1, note = ?2, changed_at = ?3, versions_url = coalesce(?4, versions_url),"
+                # A registration says anew where the peer is and whom to trust for it; an exchange changes neither.
+                " ca_file = iif(?4 IS NULL, ca_file, ?5) WHERE name = ?6",
+                (status, note, to_us(at), versions_url, ca_file, name),
             )
 
         await self._database.writer.transaction("begin an exchange of credentials", work)
@@ -290,14 +217,17 @@ class PeerStore:
 
     async def complete(
         self, name: str, exchanged: Exchanged, *, revision: int, at: datetime, invite: str | None = None
-    ) -> None:
-        """Take over all that a complete exchange brought, in one transaction. Raises StoreError.
+    ) -> Claim | None:
+        """Take over all that a complete exchange brought, in one transaction; None when that is done.
 
+        Where another registered peer has one of its parties, that is returned, and nothing is changed.
         What the peer may still use becomes `previous`. `invite` is the token A that is spent by it. Raises BusyError
-        with nothing changed when the relation is no longer at `revision`, or the invite no longer there.
+        with nothing changed when the relation is no longer at `revision`, or the invite no longer there; StoreError.
         """
 
-        async def work(connection: aiosqlite.Connection) -> None:
+        async def work(connection: aiosqlite.Connection) -> Claim | None:
+            if claim := await _claimed(connection, name, exchanged.roles):
+                return claim
             if not await fetch(connection, _TOUCH, (to_us(at), name, revision)):
                 raise _changed_meanwhile(name)
             if invite is not None:
@@ -305,9 +235,10 @@ class PeerStore:
                 if not await fetch(connection, spent, (hashed(invite),)):
                     raise _changed_meanwhile(name)
             await _supersede(connection, name, exchanged, at)
-            await fetch(connection, _SAVE, (*_columns(exchanged), name))
+            await fetch(connection, _SAVE, (*columns_of(exchanged), name))
+            return None
 
-        await self._database.writer.transaction("complete an exchange of credentials", work)
+        return await self._database.writer.transaction("complete an exchange of credentials", work)
 
     async def keep_token(self, name: str, token: str, *, revision: int, at: datetime) -> None:
         """Send `token` to the peer and forget the other one: it is known to work. Raises StoreError, BusyError."""
@@ -319,6 +250,14 @@ class PeerStore:
             await fetch(connection, kept, (token, name))
 
         await self._database.writer.transaction("keep a credentials token", work)
+
+    async def remark(self, name: str, note: str) -> None:
+        """Say how to go on with a relation that stays as it is. Raises StoreError."""
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            await fetch(connection, "UPDATE peer SET note = ? WHERE name = ?", (note, name))
+
+        await self._database.writer.transaction("make a note of a peer", work)
 
     async def end(self, name: str, at: datetime, note: str = "") -> None:
         """The relation is over: no token of either side is known any more. Raises StoreError."""
@@ -337,22 +276,11 @@ class PeerStore:
 
 _SAVE = (
     "UPDATE peer SET status = 'registered', versions_url = ?, version = ?, encoding = ?,"
+    " trailing_slash = ?,"
     # Of two exchanges in a row of whose end the peer may know nothing, the oldest token is the one that it knows.
     " their_previous_token = coalesce(their_previous_token, their_token), their_token = ?,"
     " endpoints = ?, roles = ?, note = ? WHERE name = ?"
 )
-
-
-def _columns(exchanged: Exchanged) -> Row:
-    return (
-        exchanged.versions_url,
-        exchanged.version,
-        exchanged.encoding,
-        exchanged.their_token,
-        json.dumps([[e.module, e.role, e.url] for e in exchanged.endpoints]),
-        json.dumps([[r.role, r.country_code, r.party_id, r.name] for r in exchanged.roles]),
-        exchanged.note,
-    )
 
 
 async def _ensure(connection: aiosqlite.Connection, name: str, status: PeerStatus, at: datetime) -> None:
@@ -371,6 +299,16 @@ async def _accept(
     await fetch(connection, _ACCEPT, (hashed(token), name, kind, to_us(at), expires_at and to_us(expires_at)))
 
 
+async def _claimed(connection: aiosqlite.Connection, name: str, roles: Sequence[PeerRole]) -> Claim | None:
+    wanted = {role.party for role in roles}
+    others = "SELECT name, roles FROM peer WHERE name <> ? AND status IN (?, ?) ORDER BY name"
+    for holder, column in await fetch(connection, others, (name, *sorted(REGISTERED))):
+        for role in roles_of(column):
+            if role.party in wanted:
+                return Claim(*role.party, f"peer {holder}")
+    return None
+
+
 async def _supersede(connection: aiosqlite.Connection, name: str, exchanged: Exchanged, at: datetime) -> None:
     """Make the new token the current one; what the peer may still hold becomes previous."""
     gone = "DELETE FROM accepted_token WHERE hash = ? OR peer = ? AND kind = 'invite'"
@@ -378,33 +316,6 @@ async def _supersede(connection: aiosqlite.Connection, name: str, exchanged: Exc
     old = "UPDATE accepted_token SET kind = 'previous' WHERE peer = ? AND kind IN ('current', 'pending')"
     await fetch(connection, old, (name,))
     await _accept(connection, name, TokenKind.CURRENT, exchanged.our_token, at)
-
-
-def _relation(row: Row) -> PeerRelation:
-    name, status, created_at, changed_at, revision, *plain, endpoints, roles, note, confirmed, expires_at = row
-    versions_url, version, encoding, ca_file, their_token, their_previous_token = plain
-    return PeerRelation(
-        name,
-        PeerStatus(status),
-        from_us(created_at),
-        from_us(changed_at),
-        revision,
-        versions_url,
-        version,
-        encoding,
-        ca_file,
-        their_token,
-        their_previous_token,
-        tuple(PeerEndpoint(*one) for one in json.loads(endpoints)),
-        _roles(roles),
-        note,
-        bool(confirmed),
-        None if expires_at is None else from_us(expires_at),
-    )
-
-
-def _roles(column: str) -> tuple[PeerRole, ...]:
-    return tuple(PeerRole(*one) for one in json.loads(column))
 
 
 def _changed_meanwhile(name: str) -> BusyError:

@@ -7,6 +7,8 @@ import httpx
 import pytest
 
 from fakes.emsp import FakeEmsp
+from tests.ocpi.scripted import ScriptedPeer
+from tests.ocpi_server.hostile import peer_in_order
 from tests.ocpi_server.site import Site, client_of, site_in
 
 
@@ -36,3 +38,10 @@ async def peer(site: Site) -> AsyncIterator[httpx.AsyncClient]:
     """A registered peer, DE-ABC, straight into the application."""
     async with client_of(site, await site.agreed()) as client:
         yield client
+
+
+@pytest.fixture
+async def scripted() -> AsyncIterator[ScriptedPeer]:
+    """A peer that is in order, for a test to spoil."""
+    async with peer_in_order() as peer:
+        yield peer

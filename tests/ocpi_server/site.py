@@ -3,9 +3,9 @@
 import asyncio
 import ssl
 from base64 import b64encode
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from agent.model import Token, TokenType, WhitelistType
 from agent.ocpi.server.app import create_app, versions_url
 from agent.ocpi.server.gate import DEFAULT_LIMITS, Limits
 from agent.ocpi.server.serve import OcpiServer
-from agent.runtime.exchange import Us, connect_as
+from agent.runtime.exchange import Connect, Us, connect_as, new_token
 from agent.runtime.reception import Reception, TokenDesk
 from agent.runtime.registration import Registrar
 from agent.runtime.token_push import TokenPush
@@ -53,7 +53,11 @@ class Site:
     desk: TokenDesk
     app: Any
     clock: Clock
+    us: Us
+    connect: Connect
     ca_file: str | None = None
+    issued: list[str] = field(default_factory=list)
+    """Every credentials token that the site has made."""
 
     @property
     def versions_url(self) -> str:
@@ -92,6 +96,7 @@ async def site_in(
     tls: ssl.SSLContext | None = None,
     limits: Limits = DEFAULT_LIMITS,
     push_for_others: frozenset[str] = frozenset(),
+    taken_parties: Mapping[tuple[str, str], str] | None = None,
     head_s: float = 15.0,
     serve: bool = True,
 ) -> AsyncIterator[Site]:
@@ -113,7 +118,14 @@ async def site_in(
     url = f"{'https' if tls else 'http'}://127.0.0.1:{server.port}{path}"
     us = Us("NL", "CPO", "A charge point operator", versions_url(url))
     connect = connect_as(us, allow_http=False)
-    reception = Reception(store, us, connect, now=clock.now)
+    issued: list[str] = []
+
+    def make_token() -> str:
+        issued.append(new_token())
+        return issued[-1]
+
+    taken = taken_parties or {}
+    reception = Reception(store, us, connect, taken_parties=taken, now=clock.now, make_token=make_token)
     relay["app"] = create_app(
         public_url=url,
         us=("NL", "CPO"),
@@ -123,10 +135,10 @@ async def site_in(
         limits=limits,
         clock=clock.seconds,
     )
-    registrar = Registrar(store, us, connect, now=clock.now)
+    registrar = Registrar(store, us, connect, taken_parties=taken, now=clock.now, make_token=make_token)
     running = asyncio.create_task(server.run()) if serve else None
     try:
-        yield Site(url, store, whitelist, registrar, reception, desk, relay["app"], clock)
+        yield Site(url, store, whitelist, registrar, reception, desk, relay["app"], clock, us, connect, issued=issued)
     finally:
         if running is None:
             server.close()

@@ -1,17 +1,28 @@
 """We and an eMSP register, rotate, push and unregister over real HTTP, each beginning it."""
 
 import ssl
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trustme
 
 from agent.errors import ConfigError, PeerError
+from agent.model import LocationReferences, Outcome
+from agent.ocpi.addressing import Encoding
+from agent.ocpi.client import OcpiClient, Page, tls_context
+from agent.ocpi.failures import Failure
+from agent.ocpi.handshake import Handshake
+from agent.ocpi.tokens import AuthorizationInfo
+from agent.ocpi.versions import Version
+from agent.runtime.exchange import Offer, Problem, explore
 from agent.store.peers import PeerRole, PeerStatus
 from fakes.emsp import FakeEmsp
 from fakes.emsp.device import Slash
-from tests.ocpi_server.site import NAME, Site, card, client_of, header, site_in
+from tests.ocpi.scripted import ScriptedPeer
+from tests.ocpi_server.hostile import TOKEN_A
+from tests.ocpi_server.site import NAME, Site, card, client_of, site_in
 
 
 @pytest.fixture
@@ -70,6 +81,48 @@ async def test_whole_life_with_a_peer_that_sends_and_takes_plain_tokens_only(sit
 async def test_whole_life_with_a_peer_on_trailing_slashes(site: Site, emsp: FakeEmsp, slash: Slash) -> None:
     emsp.device.slash = slash
     await whole_life(site, emsp)
+
+
+@asynccontextmanager
+async def closed_at_end(client: OcpiClient) -> AsyncIterator[OcpiClient]:
+    try:
+        yield client
+    finally:
+        await client.aclose()
+
+
+async def registered_client(site: Site, emsp: FakeEmsp) -> OcpiClient:
+    """A client that knows of the peer what the registration has left in the store."""
+    relation = await site.registrar.register(NAME, emsp.versions_url, emsp.invite())
+    assert relation.their_token is not None
+    return OcpiClient(
+        NAME,
+        token=relation.their_token,
+        us=("NL", "CPO"),
+        them=("DE", "ABC"),
+        tokens_url=relation.endpoint("tokens", "SENDER"),
+        encoding=relation.encoding,
+        trailing_slash=relation.trailing_slash,
+    )
+
+
+@pytest.mark.parametrize("slash", Slash)
+@pytest.mark.parametrize("plain", [False, True])
+async def test_peer_is_pulled_and_asked_as_the_registration_found_it_out(
+    site: Site, emsp: FakeEmsp, slash: Slash, *, plain: bool
+) -> None:
+    emsp.device.slash, emsp.device.plain_credentials = slash, plain
+    emsp.card("04A1B2C3")
+    async with closed_at_end(await registered_client(site, emsp)) as client:
+        emsp.complaints.clear()
+        url = await client.list_url(limit=10)
+        assert isinstance(url, str)
+        page = await client.page(url)
+        assert isinstance(page, Page)
+        assert page.objects == 1
+        reply = await client.authorize("04A1B2C3", LocationReferences("LOC", ("EVSE",)), correlation_id="tap")
+        assert isinstance(reply, AuthorizationInfo)
+    assert emsp.complaints == []
 
 
 async def test_whole_life_with_a_peer_behind_a_path_prefix(site: Site) -> None:
@@ -206,6 +259,40 @@ async def test_peer_that_has_forgotten_us_can_be_unregistered(site: Site, emsp: 
     assert "knew of no relation" in ended.detail
 
 
+@pytest.mark.parametrize("status", ["401 Unauthorized", "404 Not Found", "405 Method Not Allowed"])
+async def test_peer_that_says_we_are_not_registered_can_be_unregistered(
+    site: Site, scripted: ScriptedPeer, status: str
+) -> None:
+    await site.registrar.register(NAME, f"{scripted.url}/versions", TOKEN_A)
+    scripted.says("DELETE /credentials", {"status_code": 2000}, status=status)
+    ended = await site.registrar.unregister(NAME)
+    assert not ended.told_peer
+    assert "knew of no relation" in ended.detail
+
+
+@pytest.mark.parametrize(("status", "code"), [("400 Bad Request", 2000), ("200 OK", 2001), ("409 Conflict", 2000)])
+async def test_peer_that_refuses_to_end_the_relation_is_unregistered_only_by_force(
+    site: Site, scripted: ScriptedPeer, status: str, code: int
+) -> None:
+    await site.registrar.register(NAME, f"{scripted.url}/versions", TOKEN_A)
+    before = await site.store.relation(NAME)
+    scripted.says("DELETE /credentials", {"status_code": code}, status=status)
+    with pytest.raises(PeerError, match="force"):
+        await site.registrar.unregister(NAME)
+    assert await site.store.relation(NAME) == before
+
+
+async def test_registration_says_anew_whom_to_trust(site: Site, scripted: ScriptedPeer, tmp_path: Path) -> None:
+    ca_file = tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(ca_file)
+    await site.registrar.register(NAME, f"{scripted.url}/versions", TOKEN_A, ca_file=str(ca_file))
+    await site.registrar.unregister(NAME)
+    await site.registrar.register(NAME, f"{scripted.url}/versions", TOKEN_A)
+    relation = await site.store.relation(NAME)
+    assert relation is not None
+    assert relation.ca_file is None
+
+
 async def test_call_back_to_plain_http_beyond_this_machine_is_refused(site: Site) -> None:
     invitation = await site.registrar.invite(NAME)
     body = {
@@ -231,18 +318,39 @@ async def test_name_of_a_configured_peer_is_refused(site: Site) -> None:
         await site.registrar.invite(NAME)
 
 
-async def test_log_of_a_whole_life_holds_no_token(site: Site, emsp: FakeEmsp, caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level("DEBUG")
-    issued: list[str] = []
-    token_of = emsp.device.make_token
+class Choking(Handshake):
+    """A peer's side that answers 400 where it can't make anything of a token."""
 
-    def remembered() -> str:
-        issued.append(token_of())
-        return issued[-1]
+    def __init__(self, encoding: Encoding) -> None:
+        super().__init__(NAME, "token", us=("NL", "CPO"), encoding=encoding, tls=tls_context())
+        self._encoding = encoding
 
-    emsp.device.make_token = remembered
-    await whole_life(site, emsp)
-    shown = caplog.text
-    assert len(issued) >= 4
-    assert [token for token in issued if token in shown or header(token)["Authorization"][6:] in shown] == []
-    assert "04A1B2C3" not in shown
+    async def versions(self, url: str) -> list[Version] | Failure:
+        rejected = Failure(Outcome.REJECTED, "HTTP 400")
+        return rejected if self._encoding == "base64" else await super().versions(url)
+
+
+async def test_peer_that_chokes_on_base64_is_tried_in_plain(scripted: ScriptedPeer) -> None:
+    offer = await explore(Choking, f"{scripted.url}/versions")
+    assert isinstance(offer, Offer)
+    assert offer.encoding == "plain"
+
+
+async def test_peer_that_takes_the_token_in_no_encoding_is_told_by_the_first(scripted: ScriptedPeer) -> None:
+    scripted.says("/versions", {"status_code": 2000, "status_message": "no"}, status="403 Forbidden")
+    problem = await explore(Choking, f"{scripted.url}/versions")
+    assert isinstance(problem, Problem)
+    assert problem.sentence == "versions: HTTP 400"
+
+
+@pytest.mark.parametrize("status", ["301 Moved Permanently", "308 Permanent Redirect", "404 Not Found"])
+async def test_peer_that_sends_us_to_a_trailing_slash_is_followed_there(
+    site: Site, scripted: ScriptedPeer, status: str
+) -> None:
+    for path in ("/versions", "/2.2.1", "/credentials"):
+        scripted.answers[f"{path}/"] = scripted.answers[path]
+        scripted.sends(path, b"", status=status, headers=f"Location: {path}/\r\n")
+    relation = await site.registrar.register(NAME, f"{scripted.url}/versions", "token-a")
+    assert relation.trailing_slash
+    assert relation.endpoint("credentials", "SENDER") == f"{scripted.url}/credentials"
+    assert scripted.requests[-1] == "POST /credentials/"

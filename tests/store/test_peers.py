@@ -13,6 +13,7 @@ from agent.errors import BusyError
 from agent.store.database import COMPANIONS
 from agent.store.peers import (
     Accepted,
+    Claim,
     Exchanged,
     PeerEndpoint,
     PeerRelation,
@@ -133,7 +134,9 @@ async def test_use_of_a_token_that_is_not_current_confirms_nothing(peers: PeerSt
 async def test_confirmation_does_not_disturb_an_exchange_under_way(peers: PeerStore) -> None:
     await invited(peers)
     await complete(peers)
-    begun = await peers.begin("emsp", "b", status=PeerStatus.ROTATING, at=at(2), note="cut off")
+    begun = await peers.begin(
+        "emsp", "b", status=PeerStatus.ROTATING, revision=(await relation(peers)).revision, at=at(2), note="cut off"
+    )
     await peers.confirm_used("ours", at(3))
     await peers.complete("emsp", replace(EXCHANGED, our_token="b"), revision=begun.revision, at=at(4))
     assert await kind_of(peers, "b") is TokenKind.CURRENT
@@ -151,8 +154,22 @@ async def test_token_that_the_oldest_peer_knows_is_kept_over_two_unanswered_exch
 async def test_pending_token_of_an_interrupted_rotation_survives_the_next_attempt(peers: PeerStore) -> None:
     await invited(peers)
     await complete(peers)
-    await peers.begin("emsp", "first try", status=PeerStatus.ROTATING, at=at(2), note="cut off")
-    await peers.begin("emsp", "second try", status=PeerStatus.ROTATING, at=at(3), note="cut off")
+    await peers.begin(
+        "emsp",
+        "first try",
+        status=PeerStatus.ROTATING,
+        revision=(await relation(peers)).revision,
+        at=at(2),
+        note="cut off",
+    )
+    await peers.begin(
+        "emsp",
+        "second try",
+        status=PeerStatus.ROTATING,
+        revision=(await relation(peers)).revision,
+        at=at(3),
+        note="cut off",
+    )
     assert [await kind_of(peers, token) for token in ("ours", "first try", "second try")] == [
         TokenKind.CURRENT,
         TokenKind.PENDING,
@@ -161,7 +178,9 @@ async def test_pending_token_of_an_interrupted_rotation_survives_the_next_attemp
 
 
 async def test_first_exchange_given_up_leaves_nothing(peers: PeerStore) -> None:
-    await peers.begin("emsp", "b", status=PeerStatus.REGISTERING, at=NOON, note="cut off", versions_url="https://x/")
+    await peers.begin(
+        "emsp", "b", status=PeerStatus.REGISTERING, revision=None, at=NOON, note="cut off", versions_url="https://x/"
+    )
     await peers.give_up("emsp", "b", before=None, at=at(1))
     assert await peers.relations() == []
     assert await kind_of(peers, "b") is None
@@ -171,7 +190,9 @@ async def test_rotation_given_up_leaves_the_relation_as_it_was(peers: PeerStore)
     await invited(peers)
     await complete(peers)
     before = await relation(peers)
-    await peers.begin("emsp", "b", status=PeerStatus.ROTATING, at=at(2), note="cut off")
+    await peers.begin(
+        "emsp", "b", status=PeerStatus.ROTATING, revision=(await relation(peers)).revision, at=at(2), note="cut off"
+    )
     await peers.give_up("emsp", "b", before=before, at=at(3))
     after = await relation(peers)
     assert replace(after, revision=0, changed_at=NOON) == replace(before, revision=0, changed_at=NOON)
@@ -192,7 +213,7 @@ async def test_change_of_another_process_is_noticed(peers: PeerStore, tmp_path: 
     before = await peers.changed()
     await invited(other)
     after = await peers.changed()
-    await other.begin("hub", "b", status=PeerStatus.REGISTERING, at=NOON, note="")
+    await other.begin("hub", "b", status=PeerStatus.REGISTERING, revision=None, at=NOON, note="")
     await other.give_up("hub", "b", before=None, at=NOON)
     await other.close()
     assert before < after < await peers.changed()
@@ -213,7 +234,14 @@ async def test_of_two_exchanges_at_once_one_is_kept_whole(peers: PeerStore) -> N
 async def test_tokens_that_we_issue_are_nowhere_in_the_file(peers: PeerStore, tmp_path: Path) -> None:
     await invited(peers, "token-a-in-clear")
     await complete(peers, replace(EXCHANGED, our_token="token-c-in-clear"))
-    await peers.begin("emsp", "token-b-in-clear", status=PeerStatus.ROTATING, at=at(2), note="")
+    await peers.begin(
+        "emsp",
+        "token-b-in-clear",
+        status=PeerStatus.ROTATING,
+        revision=(await relation(peers)).revision,
+        at=at(2),
+        note="",
+    )
     files = [tmp_path / f"state.db{suffix}" for suffix in COMPANIONS]
     with closing(sqlite3.connect(files[0])) as connection:
         everything = "\n".join(connection.iterdump())
@@ -228,3 +256,64 @@ async def test_tokens_do_not_show_in_what_is_printed(peers: PeerStore) -> None:
     shown = repr([await relation(peers), await peers.caller(["secret-ours"], NOON), EXCHANGED])
     assert "secret" not in shown
     assert "theirs" not in shown
+
+
+async def test_quirks_of_a_peer_are_kept(peers: PeerStore) -> None:
+    await invited(peers)
+    assert not (await relation(peers)).trailing_slash
+    await complete(peers, replace(EXCHANGED, trailing_slash=True))
+    found = await relation(peers)
+    assert (found.encoding, found.trailing_slash) == ("plain", True)
+
+
+async def test_party_of_another_registered_peer_is_claimed_in_any_case_and_nothing_is_changed(peers: PeerStore) -> None:
+    await invited(peers)
+    await complete(peers)
+    await peers.invite("hub", "h", expires_at=at(60), at=NOON, ca_file=None, note="invited")
+    before = await peers.relation("hub")
+    assert before is not None
+    claiming = replace(EXCHANGED, our_token="hubs", roles=(PeerRole("HUB", "DE", "HUB"), PeerRole("CPO", "de", "abc")))
+    claim = await peers.complete("hub", claiming, revision=before.revision, at=at(2), invite="h")
+    assert claim == Claim("DE", "ABC", "peer emsp")
+    assert await peers.relation("hub") == before
+    assert (await kind_of(peers, "h"), await kind_of(peers, "hubs")) == (TokenKind.INVITE, None)
+
+
+@pytest.mark.parametrize("status", PeerStatus)
+async def test_party_is_a_peers_while_it_is_registered(peers: PeerStore, status: PeerStatus) -> None:
+    await invited(peers)
+    await complete(peers)
+    await peers._database.writer.write("set the status", "UPDATE peer SET status = ?", (status,))
+    await peers.invite("hub", "h", expires_at=at(60), at=NOON, ca_file=None, note="invited")
+    hub = await peers.relation("hub")
+    assert hub is not None
+    claim = await peers.complete("hub", replace(EXCHANGED, our_token="hubs"), revision=hub.revision, at=at(2))
+    assert (claim is not None) is (status in {PeerStatus.REGISTERED, PeerStatus.ROTATING})
+
+
+async def test_of_two_processes_that_claim_one_party_at_once_one_gets_it(peers: PeerStore, tmp_path: Path) -> None:
+    other = await PeerStore.open(tmp_path / "state.db")
+    await invited(peers)
+    await other.invite("hub", "h", expires_at=at(60), at=NOON, ca_file=None, note="invited")
+    hub = await other.relation("hub")
+    assert hub is not None
+    claims = await asyncio.gather(
+        peers.complete("emsp", EXCHANGED, revision=(await relation(peers)).revision, at=at(1)),
+        other.complete("hub", replace(EXCHANGED, our_token="hubs"), revision=hub.revision, at=at(1)),
+    )
+    await other.close()
+    assert claims.count(None) == 1
+
+
+async def test_exchange_on_a_relation_that_has_changed_is_not_begun(peers: PeerStore) -> None:
+    await invited(peers)
+    before = await relation(peers)
+    await complete(peers)
+    for revision in (None, before.revision):
+        with pytest.raises(BusyError):
+            await peers.begin("emsp", "b", status=PeerStatus.REGISTERING, revision=revision, at=at(2), note="")
+    with pytest.raises(BusyError):
+        await peers.begin("new", "b", status=PeerStatus.REGISTERING, revision=1, at=at(2), note="")
+    assert (await relation(peers)).status is PeerStatus.REGISTERED
+    assert await kind_of(peers, "b") is None
+    assert await peers.relation("new") is None

@@ -21,6 +21,7 @@ from agent.ocpi.credentials import CREDENTIALS, Credentials
 from agent.ocpi.envelope import UNREADABLE
 from agent.ocpi.server.answers import failed, refused, success, written
 from agent.ocpi.server.gate import DEFAULT_LIMITS, Gate, Limits, incoming
+from agent.ocpi.server.limits import is_nested_too_deep
 from agent.ocpi.server.ports import (
     Callers,
     CredentialsReceiver,
@@ -99,13 +100,20 @@ class _Modules:
     async def credentials(self, request: Request) -> Response:
         arrived = incoming(request.scope)
         match request.method:
-            case "POST" | "PUT":
+            case "POST":
+                if refusal := await self._credentials.may_register(arrived.caller):
+                    return _refused(refusal)
                 theirs = _read(CREDENTIALS, arrived.body)
                 if isinstance(theirs, Response):
                     return theirs
-                receive = self._credentials.register if request.method == "POST" else self._credentials.update
-                created = 201 if request.method == "POST" else 200
-                return _exchanged(await receive(arrived.caller, theirs), created)
+                return _exchanged(await self._credentials.register(arrived.caller, theirs), 201)
+            case "PUT":
+                if refusal := await self._credentials.may_update(arrived.caller):
+                    return _refused(refusal)
+                theirs = _read(CREDENTIALS, arrived.body)
+                if isinstance(theirs, Response):
+                    return theirs
+                return _exchanged(await self._credentials.update(arrived.caller, theirs), 200)
             case "DELETE":
                 refusal = await self._credentials.unregister(arrived.caller)
                 return success() if refusal is None else _refused(refusal)
@@ -146,6 +154,8 @@ def _key(request: Request, above: int) -> TokenKey | None:
 
 def _read(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T | Response:
     """An object; 400 for what is no JSON, 2001 for what is none of ours (OCPI 2.2.1 status_codes)."""
+    if is_nested_too_deep(body):
+        return refused(Refusal(2001, "the body is nested too deep"))
     try:
         return decoder.decode(body)
     except UNREADABLE as error:
@@ -154,10 +164,18 @@ def _read(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T | Response:
 
 def _unreadable(body: bytes, error: Exception) -> Response:
     try:
-        msgspec.json.decode(body)
+        _is_json(body)
     except UNREADABLE as broken:  # also where a wrong type came first, and stopped the reading
         return failed(400, f"the body is no JSON: {broken}")
     return refused(Refusal(2001, str(error)))
+
+
+def _is_json(body: bytes) -> None:
+    """Raises one of UNREADABLE for what is none. A number that no field of ours can hold is one all the same."""
+    try:
+        msgspec.json.decode(body)
+    except msgspec.ValidationError:
+        msgspec.json.decode(body, type=msgspec.Raw)
 
 
 def _exchanged(result: Credentials | Refusal, http_status: int) -> Response:

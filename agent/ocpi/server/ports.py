@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 
 import msgspec
 
+from agent import model
 from agent.ocpi.addressing import Party
 from agent.ocpi.credentials import Credentials
 from agent.ocpi.tokens import Token, TokenType
@@ -81,8 +82,16 @@ class CredentialsReceiver(Protocol):
         """GET."""
         ...
 
+    async def may_register(self, caller: Caller) -> Refusal | None:
+        """Whether a POST is in place at all, before its body is looked at."""
+        ...
+
     async def register(self, caller: Caller, theirs: Credentials) -> Credentials | Refusal:
         """POST."""
+        ...
+
+    async def may_update(self, caller: Caller) -> Refusal | None:
+        """The same of a PUT."""
         ...
 
     async def update(self, caller: Caller, theirs: Credentials) -> Credentials | Refusal:
@@ -97,7 +106,7 @@ class CredentialsReceiver(Protocol):
 class TokensReceiver(Protocol):
     """The Tokens module's receiver interface: OCPI 2.2.1 mod_tokens. A success means that it is on disk."""
 
-    async def get(self, caller: Caller, key: TokenKey) -> Token | Refusal:
+    async def get(self, caller: Caller, key: TokenKey) -> model.Token | Refusal:
         """GET."""
         ...
 

@@ -85,6 +85,7 @@ CREATE TABLE peer (
     versions_url TEXT,
     version TEXT,
     encoding TEXT NOT NULL DEFAULT 'base64' CHECK (encoding IN ('base64', 'plain')),
+    trailing_slash INTEGER NOT NULL DEFAULT 0 CHECK (trailing_slash IN (0, 1)),
     ca_file TEXT,
     their_token TEXT,                       -- what we send; in clear, for it must be sent
     their_previous_token TEXT,
