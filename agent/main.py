@@ -15,20 +15,22 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TextIO
 
-from agent.config import Config, EvseSection, PeerSection, ReaderSection, RelaySection, credentials_token, policy_of
+from agent.config import Config, EvseSection, ReaderSection, RelaySection, policy_of
 from agent.core.uid import UidFormat
 from agent.errors import BusyError, DeviceError, StoreError
 from agent.model import EndReason, Policy, Tap
-from agent.ocpi.client import OcpiClient, tls_context
+from agent.peering import PeerTerms, client_of, configured, peer_of, sync_lock, sync_of, terms_of
 from agent.ports import Reader, ReaderState
 from agent.runtime.authorize import PeerBackend
-from agent.runtime.breaker import Breaker
 from agent.runtime.charge_point import EvseTapLoop, Settled
-from agent.runtime.peer import Peer, WatchTimes
-from agent.runtime.sync_schedule import SyncSchedule
-from agent.runtime.token_sync import SyncSettings, TokenSync
+from agent.runtime.membership import Member, Membership
+from agent.runtime.peer import Peer
+from agent.runtime.sync_lock import alone
+from agent.runtime.sync_schedule import Syncing, SyncSchedule
 from agent.runtime.whitelist_repair import WhitelistRepair
+from agent.store.database import open_state
 from agent.store.journal import Journal
+from agent.store.peers import PeerStore
 from agent.store.whitelist import Whitelist
 from hw.outputs.console_display import ConsoleDisplay
 from hw.outputs.gpio_relay import GpioRelay
@@ -50,7 +52,8 @@ class Stores:
 
     whitelist: Whitelist
     journal: Journal
-    whitelist_path: Path
+    peers: PeerStore
+    folder: Path
 
 
 async def run_agent(config: Config, config_path: Path) -> None:
@@ -80,7 +83,7 @@ def open_relays(relays: Sequence[RelaySection], folder: Path | None) -> list[str
     with ExitStack() as stack:
         try:
             if folder is not None:
-                stack.enter_context(_alone_in(folder))
+                stack.enter_context(alone_in(folder))
         except StoreError as error:
             log.warning("whether an agent is running can't be told, the relays are opened all the same: %s", error)
         faults = []
@@ -99,30 +102,39 @@ class Agent:
         self,
         evses: Sequence[EvseTapLoop],
         readers: Sequence[tuple[Reader, EvseTapLoop]],
-        peers: Sequence[Peer],
-        syncs: Sequence[TokenSync],
-        schedule: SyncSchedule,
+        membership: Membership,
+        services: Mapping[str, Callable[[], Awaitable[None]]],
         backend: PeerBackend,
         stores: Stores,
         on_ready: Callable[[], None],
     ) -> None:
+        """`services` run beside the taps, each by the name that the log gives it."""
         self.stores = stores
-        self.syncs = syncs
         self.evses = {evse.evse_uid: evse for evse in evses}
-        self.peers = {peer.name: peer for peer in peers}
         self.readers = [reader for reader, _ in readers]
-        self._schedule = schedule
+        self._membership = membership
+        self._services = services
         self._readers = readers
         self._backend = backend
         self._on_ready = on_ready
+
+    @property
+    def peers(self) -> Mapping[str, Peer]:
+        """Who is asked about cards now, by name."""
+        return self._membership.peers
+
+    @property
+    def syncs(self) -> Sequence[Syncing]:
+        """What pulls each peer's tokens."""
+        return self._membership.syncs
 
     async def run(self) -> None:
         """Until cancelled. A part that crashes opens its relay, is reported, and starts again; the others go on."""
         parts: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             *((f"EVSE {evse.evse_uid}", evse.run) for evse in self.evses.values()),
             *((f"reader {reader.name}", lambda r=reader, e=evse: _read(r, e)) for reader, evse in self._readers),
-            *((f"peer {peer.name}", peer.watch) for peer in self.peers.values()),
-            ("token synchronisation", self._schedule.run),
+            ("peers", self._membership.run),
+            *self._services.items(),
         ]
         tasks = [asyncio.create_task(_supervise(name, part), name=name) for name, part in parts]
         # What stands now lives as long as the process: the collector need not look at it again on a tap's time.
@@ -154,17 +166,28 @@ async def agent_of(
     policy = policy_of(config.policy)
     async with AsyncExitStack() as stack:
         relays = stack.enter_context(_relays_of(config))
-        clients = await stack.enter_async_context(clients_of(config, config_path))
+        fixed = configured(config, config_path)
         stores = await stack.enter_async_context(stores_of(config))
         interrupted = await stores.journal.close_open(datetime.now(UTC), EndReason.RESTART)
         if interrupted:
             log.warning("%d authorization(s) were running when the agent last ended; they are ended", interrupted)
-        peers = [_peer(section, clients[section.name], config, policy) for section in config.peer]
+        schedule = SyncSchedule(every=timedelta(minutes=config.sync.every_min))
+        repair = WhitelistRepair(stores.whitelist, lambda: membership.syncs)
+        membership = _membership_of(config, policy, stores, schedule, repair)
+        stack.push_async_callback(membership.close)
+        for terms in fixed:
+            membership.add_fixed(terms.name, _member_of(terms, config, stores, repair))
+        await membership.look()
         fair_share_s = (policy.deadline_s - policy.reserve_s) / 2
-        backend = PeerBackend(peers, late_window_s=policy.late_window_s, fair_share_s=fair_share_s)
-        syncs = syncs_of(config, clients, stores.whitelist, stores.whitelist_path)
-        repair = WhitelistRepair(stores.whitelist, syncs)
+        backend = PeerBackend(membership.peers, late_window_s=policy.late_window_s, fair_share_s=fair_share_s)
         stack.push_async_callback(repair.stop)
+        services = {"token synchronisation": schedule.run}
+        if config.ocpi.server.enabled:
+            from agent.serving import Serving  # noqa: PLC0415  its libraries cost 10 MB that the taps don't need
+
+            serving = Serving(config, config_path, stores.peers, stores.whitelist)
+            stack.callback(serving.close)
+            services["OCPI server"] = serving.run
         displays = {section.uid: _display(section, display_stream) for section in config.evse}
         stack.callback(_close, displays.values())
         evses = {}
@@ -189,61 +212,38 @@ async def agent_of(
             for reader in config.reader
             if reader.name in section.readers
         ]
-        schedule = SyncSchedule(repair.watched(), every=timedelta(minutes=config.sync.every_min))
         for relay in relays.values():
             stack.callback(relay.detach)  # here as well: before the wait for whatever closes slowly
-        yield Agent(list(evses.values()), readers, peers, syncs, schedule, backend, stores, on_ready)
+        yield Agent(list(evses.values()), readers, membership, services, backend, stores, on_ready)
 
 
-@asynccontextmanager
-async def clients_of(config: Config, config_path: Path) -> AsyncIterator[dict[str, OcpiClient]]:
-    """A client for each peer, by its name. Raises ConfigError for a credentials token or a CA that can't be read."""
-    async with AsyncExitStack() as stack:
-        clients = {}
-        for peer in config.peer:
-            client = OcpiClient(
-                peer.name,
-                token=credentials_token(peer, config_path),
-                us=(config.party.country_code, config.party.party_id),
-                them=(peer.country_code, peer.party_id),
-                versions_url=peer.versions_url,
-                tokens_url=peer.tokens_url,
-                encoding=peer.token_encoding,
-                hub=peer.hub,
-                tls=tls_context(config_path.parent / peer.ca_file) if peer.ca_file else None,
-            )
-            stack.push_async_callback(client.aclose)
-            clients[peer.name] = client
-        yield clients
+def _membership_of(
+    config: Config, policy: Policy, stores: Stores, schedule: SyncSchedule, repair: WhitelistRepair
+) -> Membership:
+    async def settle(name: str) -> None:
+        from agent.serving import registrar_of  # noqa: PLC0415  needed after an exchange that was cut off, else never
+
+        await registrar_of(config, stores.peers).settle(name)
+
+    async def dismiss(name: str) -> int:
+        with alone(sync_lock(stores.folder)):
+            return await stores.whitelist.withdraw_peer(name)
+
+    return Membership(
+        stores.peers,
+        schedule,
+        admit=lambda relation: _member_of(terms_of(relation, config), config, stores, repair),
+        settle=settle,
+        dismiss=dismiss,
+        supervise=_supervise,
+        linger_s=policy.deadline_s + policy.late_window_s,
+    )
 
 
-def syncs_of(
-    config: Config, clients: Mapping[str, OcpiClient], whitelist: Whitelist, whitelist_path: Path
-) -> list[TokenSync]:
-    """What pulls each peer's tokens into the whitelist, one at a time over all processes."""
-    return [
-        TokenSync(
-            peer.name,
-            clients[peer.name],
-            whitelist,
-            lock_file=whitelist_path.with_name("sync.lock"),
-            settings=SyncSettings(
-                full_every=timedelta(hours=config.sync.full_every_h),
-                overlap=timedelta(seconds=config.sync.overlap_s),
-                page_size=peer.page_size,
-            ),
-            owners=_owners(peer),
-        )
-        for peer in config.peer
-    ]
-
-
-def _owners(peer: PeerSection) -> frozenset[tuple[str, str]] | None:
-    """Whose tokens a peer may bring: its own and those that are named; a hub, unless some are named, everybody's."""
-    named = {(party[:2].upper(), party[3:].upper()) for party in peer.owners}
-    if peer.hub:
-        return frozenset(named) or None
-    return frozenset({(peer.country_code.upper(), peer.party_id.upper()), *named})
+def _member_of(terms: PeerTerms, config: Config, stores: Stores, repair: WhitelistRepair) -> Member:
+    client = client_of(terms, config)
+    sync = repair.watched(sync_of(terms, client, config, stores.whitelist, stores.folder))
+    return Member(peer_of(terms, client, config), sync, client.aclose)
 
 
 def storage_folder(config: Config) -> Path:
@@ -261,11 +261,11 @@ async def stores_of(config: Config) -> AsyncIterator[Stores]:
     """Both databases; the caller holds the folder's lock. Raises StoreError."""
     folder = storage_folder(config)
     async with AsyncExitStack() as stack:
-        journal = await Journal.open(folder / "state.db")
-        stack.push_async_callback(journal.close)
+        state = await open_state(folder / "state.db")
+        stack.push_async_callback(state.close)
         whitelist = await Whitelist.open(folder / "whitelist.db")
         stack.push_async_callback(whitelist.close)
-        yield Stores(whitelist, journal, folder / "whitelist.db")
+        yield Stores(whitelist, Journal(state), PeerStore(state), folder)
 
 
 @contextmanager
@@ -277,7 +277,7 @@ def _relays_of(config: Config) -> Iterator[dict[str, GpioRelay]]:
     sections = [evse.relay for evse in config.evse]
     with ExitStack() as stack:
         try:
-            stack.enter_context(_alone_in(storage_folder(config)))
+            stack.enter_context(alone_in(storage_folder(config)))
         except StoreError:
             # No agent can run here, so there is none to disturb.
             for fault in open_relays(sections, None):
@@ -296,11 +296,12 @@ def _relays_of(config: Config) -> Iterator[dict[str, GpioRelay]]:
 
 
 @contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock: two agents that switch one relay would each open it under the other's driver.
+def alone_in(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, as an agent does while it runs.
 
-    The lock is the directory's own: to take it, nothing needs to be written. Raises BusyError when another process
-    holds it, StoreError when it can't be had at all.
+    Two agents that switch one relay would each open it under the other's driver. The lock is the directory's own: to
+    take it, nothing needs to be written. Raises BusyError when another process holds it, StoreError when it can't be
+    had at all.
     """
     try:
         fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
@@ -348,19 +349,6 @@ async def _read(reader: Reader, evse: EvseTapLoop) -> None:
         evse.reader_is(reader.name, missing=missing)
 
     await reader.run(on_tap, on_state)
-
-
-def _peer(section: PeerSection, client: OcpiClient, config: Config, policy: Policy) -> Peer:
-    breaker = config.breaker
-    times = WatchTimes(
-        every_s=breaker.probe_every_s,
-        retry_first_s=breaker.retry_first_s,
-        retry_most_s=breaker.retry_most_s,
-        timeout_s=policy.deadline_s - policy.reserve_s,
-    )
-    return Peer(
-        section.name, client, breaker=Breaker(breaker.failures, trial_first_s=breaker.retry_first_s), times=times
-    )
 
 
 def _reader(section: ReaderSection) -> SerialReader:

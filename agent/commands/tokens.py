@@ -18,8 +18,9 @@ from agent.config import Config, policy_of
 from agent.core.decide import is_fresh, plan, settle
 from agent.core.uid import canonical
 from agent.errors import ConfigError, PeerError, StoreError
-from agent.main import clients_of, storage_folder, syncs_of
+from agent.main import storage_folder
 from agent.model import Answer, Decision, ListedToken, Outcome, Uid
+from agent.peering import PeerTerms, client_of, configured, read_relations, registered, sync_of
 from agent.runtime.token_sync import OnProgress, SyncReport
 from agent.store.whitelist import SyncKind, SyncProgress, Whitelist
 
@@ -32,26 +33,36 @@ PLAIN_EVERY_S = 5.0
 
 async def sync(config: Config, config_path: Path, *, peer: str | None, full: bool) -> bool:
     """Pull from one peer or all, one after another, with progress. False when one of them failed."""
-    names = [p.name for p in config.peer]
-    if peer is not None and peer not in names:
-        raise ConfigError(f"{config_path}: no [[peer]] is named {peer}; there are: {', '.join(names) or 'none'}")
-    if not names:
-        raise ConfigError(f"{config_path}: no [[peer]] is configured, so there is nobody to pull tokens from")
     folder = storage_folder(config)
+    peers = [*configured(config, config_path), *registered(await read_relations(folder), config)]
+    names = ", ".join(terms.name for terms in peers)
+    if not peers:
+        raise ConfigError(f"{config_path}: no peer is configured or registered, so there is nobody to pull tokens from")
+    if peer is not None and peer not in {terms.name for terms in peers}:
+        raise ConfigError(f"{config_path}: no peer is configured or registered as {peer}; there are: {names}")
     whitelist = await Whitelist.open(folder / "whitelist.db", shared=True)
-    good = True
-    async with closed_by(whitelist.close), clients_of(config, config_path) as clients:
-        for one in syncs_of(config, clients, whitelist, folder / "whitelist.db"):
-            if peer in {None, one.peer}:
-                with _progress(one.peer) as tell:
-                    try:
-                        report = await one.run_once(SyncKind.FULL if full else None, on_progress=tell)
-                    except PeerError as error:
-                        good = False
-                        click.echo(f"chargepoint-agent: {harmless(error)}", err=True)
-                        continue
-                click.echo(harmless(_in_words(report)))
-    return good
+    async with closed_by(whitelist.close):
+        done = [
+            await _sync_one(terms, config, whitelist, folder, full=full)
+            for terms in peers
+            if peer in {None, terms.name}
+        ]
+    return all(done)
+
+
+async def _sync_one(terms: PeerTerms, config: Config, whitelist: Whitelist, folder: Path, *, full: bool) -> bool:
+    client = client_of(terms, config)
+    async with closed_by(client.aclose):
+        with _progress(terms.name) as tell:
+            try:
+                report = await sync_of(terms, client, config, whitelist, folder).run_once(
+                    SyncKind.FULL if full else None, on_progress=tell
+                )
+            except PeerError as error:
+                click.echo(f"chargepoint-agent: {harmless(error)}", err=True)
+                return False
+    click.echo(harmless(_in_words(report)))
+    return True
 
 
 @contextmanager
@@ -62,13 +73,15 @@ def _progress(peer: str) -> Iterator[OnProgress]:
         return
     rate = TextColumn("{task.fields[rate]} tokens/s")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), rate, TimeRemainingColumn())
-    began = time.monotonic()
     with Progress(*columns, console=Console(stderr=True)) as bar:
         task = bar.add_task(peer, total=None, rate="-")
+        first: tuple[int, float] | None = None
 
         def tell(progress: SyncProgress, total: int | None) -> None:
-            done = progress.tokens + progress.skipped
-            rate = f"{done / max(time.monotonic() - began, 1e-3):.0f}"
+            nonlocal first
+            done, now = progress.tokens + progress.skipped, time.monotonic()
+            first = first or (done, now)  # what an interrupted run had stored is no work of this one
+            rate = f"{(done - first[0]) / (now - first[1]):.0f}" if now > first[1] else "-"
             bar.update(task, completed=done, total=total, rate=rate)
 
         yield tell
@@ -101,7 +114,8 @@ async def listing(config: Config, *, peer: str | None, limit: int, as_json: bool
     """Print tokens by key, and without `as_json` how many there are of each peer and how old its list is."""
     async with _existing(config) as whitelist:
         counts = await whitelist.count()
-        known = {*counts, *(p.name for p in config.peer)}
+        relations = await read_relations(Path(config.storage.directory))
+        known = {*counts, *(p.name for p in config.peer), *(terms.name for terms in registered(relations, config))}
         if peer is not None and peer not in known:
             raise ConfigError(f"no peer is named {peer}; there are: {', '.join(sorted(known)) or 'none'}")
         rows = await whitelist.list_tokens(peer=peer, limit=limit)
@@ -147,8 +161,10 @@ async def explain(config: Config, uid: str) -> None:
     if isinstance(step, Decision):
         click.echo(harmless(f"at once: {step.verdict}, {step.reason}: {step.detail}"))
         return
-    names = step.peers or [p.name for p in config.peer]
-    asked = ", ".join(names) or "nobody, for no peer is configured"
+    relations = await read_relations(Path(config.storage.directory))
+    everybody = [*(p.name for p in config.peer), *(terms.name for terms in registered(relations, config))]
+    names = step.peers or everybody
+    asked = ", ".join(names) or "nobody, for there is no peer"
     click.echo(f"asked:   {asked}, for at most {policy.deadline_s - policy.reserve_s:g} s")
     for outcome in OUTCOMES_EXPLAINED:
         answers = [Answer(name, outcome) for name in names]

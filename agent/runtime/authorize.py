@@ -5,7 +5,7 @@ answer means for the driver is `agent.core.decide`'s business.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping
 from typing import NamedTuple
 
 from agent.core.decide import is_final
@@ -28,13 +28,14 @@ _Pending = dict[asyncio.Task[Answer], _Asked]
 class PeerBackend:
     """The backend that asks OCPI peers. `close` gives up what is still outstanding."""
 
-    def __init__(self, peers: Sequence[Peer], *, late_window_s: float, fair_share_s: float = 0.0) -> None:
-        """`late_window_s`: how long after the deadline an answer is still waited for.
+    def __init__(self, peers: Mapping[str, Peer], *, late_window_s: float, fair_share_s: float = 0.0) -> None:
+        """`peers` by their names, as they are at each tap: they come and go.
 
-        `fair_share_s`: a peer that had less time than this has not failed: the card had waited behind others.
+        `late_window_s`: how long after the deadline an answer is still waited for. `fair_share_s`: a peer that had less
+        time than this has not failed: the card had waited behind others.
         """
         self._fair_share_s = fair_share_s
-        self._peers = {peer.name: peer for peer in peers}
+        self._peers = peers
         self._late_window_s = late_window_s
         self._outstanding: set[asyncio.Task[Answer]] = set()
 
@@ -76,7 +77,7 @@ class PeerBackend:
         for name, target in targets:
             peer = self._peers.get(name)
             if peer is None:
-                given.append(Answer(name, Outcome.NO_PEER, "it is no longer configured", target=target))
+                given.append(Answer(name, Outcome.NO_PEER, "it is no longer a peer", target=target))
             elif had_s < SHORTEST_S:
                 given.append(Answer(name, Outcome.TIMEOUT, "not asked: no time was left for it", target=target))
             elif not peer.lets_through():

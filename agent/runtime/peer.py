@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -58,23 +58,38 @@ class Peer:
         *,
         breaker: Breaker,
         times: WatchTimes,
+        renewal: str = "ask its operator for a new one and put it into the configuration",
         spread: Callable[[], float] = random.random,
     ) -> None:
-        """`spread` gives 0 to 1 and keeps a fleet from probing in step."""
+        """`renewal`: how our credentials token is renewed, for whoever reads that it is rejected.
+
+        `spread` gives 0 to 1 and keeps a fleet from probing in step.
+        """
         self.name = name
         self._client = client
         self._breaker = breaker
         self._times = times
+        self._renewal = renewal
         self._spread = spread
         self._opened = asyncio.Event()
         self._failed_probes = 0
         self._credentials_rejected = False
         self._last_silence = "nothing yet"
+        self._successor: Callable[[Peer], Awaitable[Peer | None]] | None = None
+
+    def succeeded_by(self, successor: "Callable[[Peer], Awaitable[Peer | None]]") -> None:
+        """Say who knows the peer that has taken this one's place, once our credentials token is rejected."""
+        self._successor = successor
 
     @property
     def is_asked(self) -> bool:
         """False while its breaker is open."""
         return not self._breaker.is_open
+
+    @property
+    def rejects_credentials(self) -> bool:
+        """Whether its last answer was that it does not know our credentials token."""
+        return self._credentials_rejected
 
     def not_asked(self, target: Target | None) -> Answer:
         """What a tap gets while the peer is not asked: the last cause, which an installer needs to know.
@@ -101,6 +116,10 @@ class Peer:
                 to=to,
                 listed=target is not None,
             )
+            if self._is_rejection(reply) and self._successor is not None:
+                successor = await self._successor(self)
+                if successor is not None:
+                    return await successor.authorize(question, target)
             answer = self._answer(reply, question, loop.time() - began)
         except Exception:
             # Whatever a peer can send was meant to become a Failure. Where we overlooked something, the driver still
@@ -176,13 +195,16 @@ class Peer:
         rejected = outcome is Outcome.UNAUTHORIZED
         if rejected and not self._credentials_rejected:
             log.error(
-                "ALARM peer %s rejects our credentials token: every question to it goes unanswered. "
-                "Ask its operator for a new one and put it into the configuration", self.name,
+                "ALARM peer %s rejects our credentials token: every question to it goes unanswered. What to do: %s",
+                self.name, self._renewal,
             )  # fmt: skip
         elif self._credentials_rejected and not rejected and outcome not in SILENCES:
             log.info("peer %s takes our credentials token again", self.name)
             self._credentials_rejected = False
         self._credentials_rejected = self._credentials_rejected or rejected
+
+    def _is_rejection(self, reply: AuthorizeReply) -> bool:
+        return isinstance(reply, Failure) and reply.outcome is Outcome.UNAUTHORIZED
 
     def _answer(self, reply: AuthorizeReply, question: Question, elapsed_s: float) -> Answer:
         if isinstance(reply, Failure):

@@ -2,16 +2,19 @@
 
 import asyncio
 import logging
+import math
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from agent.errors import AgentError, BusyError
 from agent.runtime.token_sync import SyncPausedError, SyncReport
 
 log = logging.getLogger(__name__)
+
+_T = TypeVar("_T")
 
 
 class Syncing(Protocol):
@@ -27,10 +30,10 @@ class Syncing(Protocol):
         ...
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Turn:
     sync: Syncing
-    due: float
+    due: float = -math.inf
     failures: int = 0
 
 
@@ -43,7 +46,6 @@ class SyncSchedule:
 
     def __init__(
         self,
-        syncs: Sequence[Syncing],
         *,
         every: timedelta,
         retry_first: timedelta = timedelta(minutes=1),
@@ -52,27 +54,67 @@ class SyncSchedule:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """`spread` gives 0 to 1; `clock` counts seconds, the running loop's unless given."""
-        self._syncs = tuple(syncs)
+        self._turns: dict[str, _Turn] = {}
+        self._changed = asyncio.Event()
+        self._taking: tuple[_Turn, asyncio.Task[SyncReport]] | None = None
         self._every_s = every.total_seconds()
         self._retry_first_s = retry_first.total_seconds()
         self._spread = spread
         self._clock = clock
         self._sleep = sleep
 
+    def add(self, sync: Syncing) -> None:
+        """Sync with one more peer, from now on; in place of what was there of the same name."""
+        self._turns[sync.peer] = _Turn(sync)
+        self._changed.set()
+
+    async def remove(self, peer: str) -> None:
+        """Sync with it no more; what is under way is given up first, its pages stored so far stay."""
+        turn = self._turns.pop(peer, None)
+        if self._taking is not None and self._taking[0] is turn:
+            _, task = self._taking
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
     async def run(self) -> None:
-        """Until cancelled; returns only when there is no peer. A sync that fails is tried again, ever more rarely."""
+        """Until cancelled. A sync that fails is tried again, ever more rarely."""
         clock = self._clock or asyncio.get_running_loop().time
-        turns = [_Turn(sync, clock()) for sync in self._syncs]
-        while turns:
-            turn = min(turns, key=lambda turn: turn.due)
-            if (wait_s := turn.due - clock()) > 0:
-                await self._sleep(wait_s)
-            turn.due = await self._take(turn) + clock()
+        while True:
+            self._changed.clear()
+            turn = min(self._turns.values(), key=lambda turn: turn.due, default=None)
+            if turn is None:
+                await self._changed.wait()
+            elif (wait_s := turn.due - clock()) > 0:
+                await self._pause(wait_s)
+            else:
+                turn.due = await self._take(turn) + clock()
+
+    async def _pause(self, wait_s: float) -> None:
+        """Until the next turn is due, or there is a peer that has had none."""
+        waits = [asyncio.create_task(wait) for wait in (_awaited(self._sleep(wait_s)), _awaited(self._changed.wait()))]
+        try:
+            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+
+    async def _report(self, turn: _Turn) -> SyncReport | None:
+        """What came of one synchronisation; None of one that `remove` gave up."""
+        task = asyncio.ensure_future(_awaited(turn.sync.run_once()))
+        self._taking = turn, task
+        try:
+            await asyncio.wait({task})
+            return None if task.cancelled() else task.result()
+        finally:
+            self._taking = None
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def _take(self, turn: _Turn) -> float:
         """Sync one peer. Returns the seconds until its next turn."""
         try:
-            report = await turn.sync.run_once()
+            report = await self._report(turn)
         except BusyError as busy:
             log.info("peer %s: tokens are not synced now: %s", turn.sync.peer, busy)
             return self._retry_first_s
@@ -90,6 +132,8 @@ class SyncSchedule:
             log.exception("peer %s: tokens are not synced, next try in %.0f s: a fault", turn.sync.peer, wait_s)
             return wait_s
         turn.failures = 0
+        if report is None:
+            return self._retry_first_s
         log.info(
             "peer %s: %s sync of tokens complete: %d taken in, %d skipped, %d withdrawn, %d missed once, on %d pages",
             *(report.peer, report.kind, report.tokens, report.skipped, report.withdrawn, report.missed, report.pages),
@@ -100,3 +144,8 @@ class SyncSchedule:
         turn.failures += 1
         longest = min(self._retry_first_s * 2.0 ** min(turn.failures - 1, 30), self._every_s)
         return longest * (0.5 + 0.5 * self._spread())
+
+
+async def _awaited(awaitable: Awaitable[_T]) -> _T:
+    """A coroutine of it, for a task."""
+    return await awaitable

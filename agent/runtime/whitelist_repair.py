@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Protocol
 
 from agent.errors import AgentError, CorruptError, StoreError
@@ -30,11 +30,11 @@ class WhitelistRepair:
     def __init__(
         self,
         whitelist: Rebuildable,
-        syncs: Sequence[Syncing],
+        syncs: Callable[[], Iterable[Syncing]],
         *,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        """`syncs` fill the new file, one after another."""
+        """`syncs`, of whoever is a peer then, fill the new file, one after another."""
         self._whitelist = whitelist
         self._syncs = syncs
         self._sleep = sleep
@@ -46,9 +46,9 @@ class WhitelistRepair:
             log.error("the whitelist is damaged, it is set aside and pulled again: %s", error)
             self._task = asyncio.get_running_loop().create_task(self._rebuild())
 
-    def watched(self) -> list[Syncing]:
-        """The same synchronisations, each of which begins the repair where it meets the damage."""
-        return [_WatchedSync(sync, self.on_fault) for sync in self._syncs]
+    def watched(self, sync: Syncing) -> Syncing:
+        """The same synchronisation, which begins the repair where it meets the damage."""
+        return _WatchedSync(sync, self.on_fault)
 
     async def stop(self) -> None:
         """Give up; the next start sees to the rest."""
@@ -62,7 +62,7 @@ class WhitelistRepair:
         except StoreError as error:
             log.error("the damaged whitelist can't be set aside: %s", error)
             return
-        missing = list(self._syncs)
+        missing = list(self._syncs())
         while missing := [sync for sync in missing if not await _pulled(sync)]:
             await self._sleep(RETRY_S)
 

@@ -1,7 +1,8 @@
 """When which peer is synced: on a clock that sleeping moves."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from itertools import pairwise
 
@@ -12,14 +13,18 @@ from agent.runtime.sync_schedule import SyncSchedule
 from agent.runtime.token_sync import SyncPausedError, SyncReport
 from agent.store.whitelist import SyncKind
 
+HANG_S = 30.0
+"""Against hangs alone."""
+
 
 class World:
-    """A clock, and a journal of what was synced when. After `last` turns the schedule is cancelled."""
+    """A clock, and a journal of what was synced when. The turn after `last` never ends."""
 
     def __init__(self, last: int) -> None:
         self.at = 0.0
         self.turns: list[tuple[str, float]] = []
         self.running = 0
+        self.over = asyncio.Event()
         self._last = last
 
     def clock(self) -> float:
@@ -28,10 +33,11 @@ class World:
     async def sleep(self, seconds: float) -> None:
         self.at += seconds
 
-    def note(self, peer: str) -> None:
+    async def note(self, peer: str) -> None:
         self.turns.append((peer, self.at))
         if len(self.turns) >= self._last:
-            raise asyncio.CancelledError
+            self.over.set()
+            await asyncio.Event().wait()
 
 
 class Sync:
@@ -48,7 +54,7 @@ class Sync:
         assert self._world.running == 1
         await asyncio.sleep(0)
         self._world.running -= 1
-        self._world.note(self.peer)
+        await self._world.note(self.peer)
         self._world.at += self._lasts_s
         if self._errors:
             raise self._errors.pop(0)
@@ -56,10 +62,22 @@ class Sync:
 
 
 async def run(world: World, *syncs: Sync, spread: Callable[[], float] = lambda: 0.5) -> list[tuple[str, float]]:
-    schedule = SyncSchedule(syncs, every=timedelta(hours=1), spread=spread, clock=world.clock, sleep=world.sleep)
-    with pytest.raises(asyncio.CancelledError):
-        await schedule.run()
+    schedule = SyncSchedule(every=timedelta(hours=1), spread=spread, clock=world.clock, sleep=world.sleep)
+    for sync in syncs:
+        schedule.add(sync)
+    async with running(schedule), asyncio.timeout(HANG_S):
+        await world.over.wait()
     return world.turns
+
+
+@asynccontextmanager
+async def running(schedule: SyncSchedule) -> AsyncIterator[None]:
+    task = asyncio.create_task(schedule.run())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 async def test_every_peer_is_synced_at_start_and_then_now_and_again() -> None:
@@ -136,7 +154,50 @@ async def test_a_run_that_ends_with_its_time_goes_on_when_the_others_had_their_t
     assert [record for record in caplog.records if record.levelname == "WARNING"] == []
 
 
-async def test_without_peers_there_is_nothing_to_do() -> None:
-    running = asyncio.create_task(SyncSchedule((), every=timedelta(hours=1)).run())
-    done, _ = await asyncio.wait({running}, timeout=10)
-    assert done == {running}
+async def test_peer_that_joins_has_its_turn_at_once() -> None:
+    world = World(1)
+    schedule = SyncSchedule(every=timedelta(hours=1))
+    async with running(schedule), asyncio.timeout(HANG_S):
+        await asyncio.sleep(0)  # it runs, and waits for the first peer
+        schedule.add(Sync("a", world))
+        await world.over.wait()
+    assert world.turns == [("a", 0)]
+
+
+async def test_peer_that_joins_does_not_wait_for_the_turns_of_others() -> None:
+    world = World(2)
+    asleep = asyncio.Event()
+
+    async def for_ever(_seconds: float) -> None:
+        asleep.set()
+        await asyncio.Event().wait()
+
+    schedule = SyncSchedule(every=timedelta(hours=1), clock=world.clock, sleep=for_ever)
+    schedule.add(Sync("a", world))
+    async with running(schedule), asyncio.timeout(HANG_S):
+        await asleep.wait()
+        schedule.add(Sync("b", world))
+        await world.over.wait()
+    assert world.turns == [("a", 0), ("b", 0)]
+
+
+async def test_removed_peer_gives_up_what_is_under_way_and_the_others_go_on() -> None:
+    stuck, other = World(1), World(1)
+    schedule = SyncSchedule(every=timedelta(hours=1))
+    schedule.add(Sync("a", stuck))
+    schedule.add(Sync("b", other))
+    async with running(schedule), asyncio.timeout(HANG_S):
+        await stuck.over.wait()
+        await schedule.remove("a")
+        await other.over.wait()
+    assert (stuck.turns, other.turns) == ([("a", 0)], [("b", 0)])
+
+
+async def test_removing_a_peer_that_is_not_there_changes_nothing() -> None:
+    world = World(1)
+    schedule = SyncSchedule(every=timedelta(hours=1))
+    schedule.add(Sync("a", world))
+    await schedule.remove("b")
+    async with running(schedule), asyncio.timeout(HANG_S):
+        await world.over.wait()
+    assert world.turns == [("a", 0)]

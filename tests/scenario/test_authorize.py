@@ -67,7 +67,7 @@ async def peers(
             stack.push_async_callback(client.aclose)
             times = WatchTimes(every_s=0.05, retry_first_s=0.01, retry_most_s=0.02, timeout_s=HANG_S)
             built[name] = Peer(name, client, breaker=Breaker(failures, trial_first_s=trial_first_s), times=times)
-        backend = PeerBackend(list(built.values()), late_window_s=HANG_S, fair_share_s=fair_share_s)
+        backend = PeerBackend(built, late_window_s=HANG_S, fair_share_s=fair_share_s)
         stack.push_async_callback(backend.close)
         for peer in built.values() if watched else ():
             stack.push_async_callback(_stop, asyncio.create_task(peer.watch()))

@@ -108,6 +108,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         ('uid = "E2"', 'uid = "e1"', 'evse: uid: "e1" stands twice'),
         ("/dev/ttyUSB1", "/dev/ttyUSB0", 'reader: port: "/dev/ttyUSB0" stands twice'),
         ('name = "right"', 'name = "left"', 'reader: name: "left" stands twice'),
+        ('name = "acme"', r'name = "acme\n"', "peer #1: name: expected `str` matching"),
         ('["right"]', '["middle"]', 'evse #2: readers: no [[reader]] is named "middle"; there are: left, right'),
         ('["right"]', '["left"]', 'evse: readers: "left" stands twice; one reader serves one EVSE'),
         ('[[evse]]\nuid = "E2"\nreaders = ["right"]\nrelay = { gpio = 18 }\n', "", 'no [[evse]] names "right" among'),

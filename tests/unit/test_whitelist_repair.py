@@ -39,7 +39,7 @@ class Sync:
 
 
 def repair_of(file: File, *syncs: Syncing) -> WhitelistRepair:
-    return WhitelistRepair(file, syncs, sleep=lambda _seconds: asyncio.sleep(0))
+    return WhitelistRepair(file, lambda: syncs, sleep=lambda _seconds: asyncio.sleep(0))
 
 
 async def test_every_peer_fills_the_new_file_though_one_is_away_at_first() -> None:
@@ -67,7 +67,7 @@ async def test_second_finder_of_the_damage_joins_the_repair() -> None:
 async def test_synchronisation_that_meets_the_damage_begins_the_repair() -> None:
     file, sync = File(), Sync("acme", DAMAGE)
     repair = repair_of(file, sync)
-    [watched] = repair.watched()
+    watched = repair.watched(sync)
     with pytest.raises(CorruptError):
         await watched.run_once()
     async with asyncio.timeout(10):

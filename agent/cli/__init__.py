@@ -1,0 +1,146 @@
+"""The commands. Each reads the configuration, does one thing, and says what went wrong in one line.
+
+Exit codes: 0 done, 1 it could not be done, 2 the configuration or the command's words are wrong.
+What a command imports, it imports when it runs: `run` on a small controller pays for nothing else.
+"""
+
+import asyncio
+import logging
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import click
+
+from agent import __version__
+from agent.cli.options import (
+    config_option,
+    exit_code,
+    json_option,
+    load,
+    log_in_background,
+    says_what_is_wrong,
+)
+from agent.cli.peers import peers
+from agent.cli.tokens import tokens
+from agent.commands.terminal import harmless
+from agent.errors import AgentError
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="chargepoint-agent")
+def main() -> None:
+    """Decide, within a hard deadline, whether an RFID card may charge here."""
+
+
+@main.command()
+@config_option
+@says_what_is_wrong
+def run(config_path: Path) -> None:
+    """Read cards and switch relays until told to stop (SIGTERM, SIGINT)."""
+    from agent.main import run_agent
+
+    config = load(config_path)
+    log_in_background(config.log.level)
+    try:
+        asyncio.run(run_agent(config, config_path))
+    except AgentError as error:
+        # Not printed: standard error may be what nobody reads.
+        logging.getLogger("chargepoint-agent").critical("%s", harmless(error))
+        sys.exit(exit_code(error))
+
+
+@main.command()
+@click.option("--once", is_flag=True, help="Play the deck once and end; otherwise again and again until Ctrl-C.")
+@json_option
+@says_what_is_wrong
+def demo(*, once: bool, as_json: bool) -> None:
+    """Play a deck of cards against a simulated eMSP, reader and relay: the real agent, no hardware."""
+    from fakes.demo import play
+
+    with suppress(KeyboardInterrupt):  # the deck's own way to end
+        asyncio.run(play(once=once, as_json=as_json))
+
+
+@main.group()
+def config() -> None:
+    """The configuration."""
+
+
+@config.command("check")
+@config_option
+@says_what_is_wrong
+def config_check(config_path: Path) -> None:
+    """Say whether the configuration can be used, and if not, where it is wrong."""
+    from agent.config import credentials_token
+    from agent.ocpi.client import tls_context
+
+    loaded = load(config_path)
+    for peer in loaded.peer:
+        credentials_token(peer, config_path)
+        if peer.ca_file:
+            tls_context(config_path.parent / peer.ca_file)
+    server = loaded.ocpi.server
+    if server.enabled and server.tls_certificate:
+        from agent.ocpi.server.serve import tls_of
+
+        folder = config_path.parent
+        tls_of(folder / server.tls_certificate, folder / server.tls_key if server.tls_key else None)
+    parts = (("EVSE", loaded.evse), ("reader", loaded.reader), ("peer", loaded.peer))
+    counted = ", ".join(f"{len(things)} {name}{'s' if len(things) != 1 else ''}" for name, things in parts)
+    click.echo(f"{config_path}: good: {counted}")
+
+
+@main.command()
+@config_option
+@says_what_is_wrong
+def policy(config_path: Path) -> None:
+    """Print this device's decision table as a document to hand to an eMSP (Markdown)."""
+    from agent.config import policy_of
+    from agent.core.policy_document import policy_document
+
+    loaded = load(config_path)
+    click.echo(
+        policy_document(
+            policy_of(loaded.policy),
+            party=f"{loaded.party.country_code}-{loaded.party.party_id}",
+            location_id=loaded.location.id,
+            peers=[(p.name, (f"{p.country_code}-{p.party_id}",)) for p in loaded.peer],
+            version=__version__,
+        )
+    )
+
+
+@main.command()
+@config_option
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1_000_000), help="The newest so many.")
+@click.option("--evse", help="Only this EVSE.")
+@json_option
+@says_what_is_wrong
+def authorizations(config_path: Path, *, limit: int, evse: str | None, as_json: bool) -> None:
+    """What was decided here, newest first, with reason, source and reference."""
+    from agent.commands.authorizations import listing
+
+    asyncio.run(listing(load(config_path), limit=limit, evse_uid=evse, as_json=as_json))
+
+
+@main.group()
+def relays() -> None:
+    """The relays of this charge point."""
+
+
+@relays.command("open")
+@config_option
+@says_what_is_wrong
+def relays_open(config_path: Path) -> None:
+    """Open every relay, for when the agent was killed: some kernels keep a pin as it was.
+
+    Needs no disk that can be written, and of the configuration nothing but the relays of [[evse]].
+    """
+    from agent.commands.relays import open_all
+
+    open_all(config_path)
+
+
+main.add_command(tokens)
+main.add_command(peers)

@@ -1,0 +1,302 @@
+"""Who the peers are, now: those of the configuration, and those that are registered, who come and go while we run.
+
+How a relation becomes something to ask and to pull from is the composition's; what asking and pulling mean is
+`peer`'s and `token_sync`'s.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from agent.errors import BusyError, ConfigError, PeerError, StoreError
+from agent.runtime.peer import Peer
+from agent.runtime.sync_schedule import Syncing
+from agent.store.peers import PeerRelation, PeerStatus
+
+log = logging.getLogger(__name__)
+
+LOOK_EVERY_S = 0.5
+"""A relation may change in another process, which can't tell us. One row is read; who registers waits this long."""
+
+TRY_AGAIN_S = 60.0
+"""How soon what failed, of a relation that has not changed since, is tried again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One peer as the agent works with it."""
+
+    peer: Peer
+    sync: Syncing
+    close: Callable[[], Awaitable[None]]
+
+
+class Relations(Protocol):
+    """What is needed of `agent.store.peers.PeerStore`."""
+
+    async def relations(self) -> list[PeerRelation]:
+        """All of them. Raises StoreError."""
+        ...
+
+    async def changed(self) -> int:
+        """Rises with every change. Raises StoreError."""
+        ...
+
+
+class Schedule(Protocol):
+    """What is needed of `agent.runtime.sync_schedule.SyncSchedule`."""
+
+    def add(self, sync: Syncing) -> None:
+        """One more, in place of what was there of the same name."""
+        ...
+
+    async def remove(self, peer: str) -> None:
+        """One less; what is under way is given up."""
+        ...
+
+
+class Membership:
+    """Keeps `peers` and the schedule as the relations are. `run` watches every peer until cancelled."""
+
+    def __init__(
+        self,
+        relations: Relations,
+        schedule: Schedule,
+        *,
+        admit: Callable[[PeerRelation], Member],
+        settle: Callable[[str], Awaitable[object]],
+        dismiss: Callable[[str], Awaitable[int]],
+        supervise: Callable[[str, Callable[[], Awaitable[None]]], Awaitable[None]],
+        linger_s: float,
+        look_every_s: float = LOOK_EVERY_S,
+        try_again_s: float = TRY_AGAIN_S,
+    ) -> None:
+        """`admit` raises ConfigError; `settle` finds which of two tokens a peer takes; `dismiss` withdraws its tokens.
+
+        A peer that leaves is closed after `linger_s`: a card may have been put to it just before.
+        """
+        self._relations = relations
+        self._schedule = schedule
+        self._admit = admit
+        self._settle = settle
+        self._dismiss = dismiss
+        self._supervise = supervise
+        self._linger_s = linger_s
+        self._look_every_s = look_every_s
+        self._try_again_s = try_again_s
+        self._members: dict[str, Member] = {}
+        self._peers: dict[str, Peer] = {}
+        self._fixed: set[str] = set()
+        self._registered: dict[str, PeerRelation] = {}
+        self._dismissed: dict[str, int] = {}
+        self._not_before: dict[str, float] = {}
+        self._watching: dict[str, asyncio.Task[None]] = {}
+        self._leaving: dict[asyncio.Task[None], Member] = {}
+        self._seen: int | None = None
+        self._unfinished = False
+        self._running = False
+        self._looking = asyncio.Lock()
+
+    @property
+    def peers(self) -> Mapping[str, Peer]:
+        """By name, and always as they are."""
+        return self._peers
+
+    @property
+    def syncs(self) -> list[Syncing]:
+        """One of each peer."""
+        return [member.sync for member in self._members.values()]
+
+    def add_fixed(self, name: str, member: Member) -> None:
+        """A peer of the configuration: it stays, and no registered one can take its name."""
+        self._fixed.add(name)
+        self._enter(name, member)
+
+    async def run(self) -> None:
+        """Watch the peers, and see who comes and goes, until cancelled."""
+        self._running = True
+        try:
+            for name in self._members:
+                self._watch(name)
+            while True:
+                await asyncio.sleep(self._look_every_s)
+                await self._look_again()
+        finally:
+            self._running = False
+            tasks = list(self._watching.values())
+            self._watching.clear()
+            await _stop(tasks)
+
+    async def close(self) -> None:
+        """Close every peer."""
+        members = [*self._members.values(), *self._leaving.values()]
+        await _stop(list(self._leaving))
+        self._members.clear()
+        self._peers.clear()
+        for member in members:
+            await member.close()
+
+    async def look(self) -> None:
+        """See now who is registered. Raises StoreError."""
+        async with self._looking:
+            self._seen = await self._relations.changed()
+            self._unfinished = False
+            relations = await self._relations.relations()
+            for relation in relations:
+                await self._see(relation)
+            for name in self._registered.keys() - {relation.name for relation in relations}:
+                await self._leave(name)
+
+    async def successor(self, peer: Peer) -> Peer | None:
+        """Who has taken the place of a peer that rejects our token: new ones may have been agreed a moment ago."""
+        await self._look_again()
+        now = self._peers.get(peer.name)
+        return None if now is peer else now
+
+    async def _look_again(self) -> None:
+        try:
+            if self._unfinished or self._needs_settling() or await self._relations.changed() != self._seen:
+                await self.look()
+        except StoreError as error:
+            # The database that every tap is recorded in: whoever holds a card will see to it, and hear of it.
+            log.warning("who is registered can't be read now: %s", error)
+
+    async def _see(self, relation: PeerRelation) -> None:
+        name = relation.name
+        before = self._registered.get(name)
+        if name in self._fixed:
+            if before is None and _is_of_use(relation):
+                log.error("peer %s: a [[peer]] of the configuration and a registered one; the former is used", name)
+                self._registered[name] = relation
+            return
+        if _is_of_use(relation):
+            if before is None or _terms(before) != _terms(relation):
+                await self._join(relation)
+            elif self._is_rejected(name) and relation.their_previous_token is not None:
+                await self._settle_tokens(name)
+            return
+        if before is not None:
+            await self._leave(name)
+        if relation.status is PeerStatus.UNREGISTERED and self._dismissed.get(name) != relation.revision:
+            await self._withdraw(name, relation.revision)
+
+    async def _join(self, relation: PeerRelation) -> None:
+        name = relation.name
+        if not self._is_due(name):
+            return
+        try:
+            member = self._admit(relation)
+        except ConfigError as error:
+            log.error("peer %s: is registered, but can't be used: %s", name, error)
+            self._later(name)
+            return
+        if name in self._registered:
+            await self._leave(name)
+        self._registered[name] = relation
+        self._not_before.pop(name, None)
+        self._enter(name, member)
+        if self._running:
+            self._watch(name)
+        log.info("peer %s: registered; it is asked about cards from now on, and its tokens are pulled", name)
+
+    def _enter(self, name: str, member: Member) -> None:
+        member.peer.succeeded_by(self.successor)
+        self._members[name] = member
+        self._peers[name] = member.peer
+        self._schedule.add(member.sync)
+
+    async def _leave(self, name: str) -> None:
+        self._registered.pop(name, None)
+        self._not_before.pop(name, None)
+        member = self._members.pop(name, None)
+        if member is None:
+            return
+        self._peers.pop(name)
+        await self._schedule.remove(name)
+        watching = self._watching.pop(name, None)
+        await _stop([watching] if watching else [])
+        leaving = asyncio.create_task(self._close_later(member), name=f"closing peer {name}")
+        self._leaving[leaving] = member
+        leaving.add_done_callback(lambda done: self._leaving.pop(done, None))
+
+    async def _close_later(self, member: Member) -> None:
+        await asyncio.sleep(self._linger_s)
+        await member.close()
+
+    async def _withdraw(self, name: str, revision: int) -> None:
+        """Who has no contract with us any more vouches for no card."""
+        if not self._is_due(name):
+            return
+        try:
+            withdrawn = await self._dismiss(name)
+        except (BusyError, StoreError) as error:
+            log.warning("peer %s: unregistered, but its tokens can't be withdrawn now: %s", name, error)
+            self._later(name)
+            return
+        self._not_before.pop(name, None)
+        self._dismissed[name] = revision
+        if withdrawn:
+            log.warning("peer %s: unregistered; %d tokens that it had brought are withdrawn", name, withdrawn)
+
+    async def _settle_tokens(self, name: str) -> None:
+        """An exchange was cut off, and the peer rejects the newer of two tokens: it may take the older one."""
+        if not self._is_due(name):
+            return
+        self._later(name)
+        try:
+            await self._settle(name)
+        except (PeerError, ConfigError, BusyError) as error:
+            log.warning("%s", error)
+
+    def _needs_settling(self) -> bool:
+        return any(
+            relation.their_previous_token is not None and self._is_rejected(name) and self._is_due(name)
+            for name, relation in self._registered.items()
+        )
+
+    def _is_rejected(self, name: str) -> bool:
+        peer = self._peers.get(name)
+        return peer is not None and peer.rejects_credentials
+
+    def _is_due(self, name: str) -> bool:
+        due = asyncio.get_running_loop().time() >= self._not_before.get(name, 0.0)
+        self._unfinished = self._unfinished or not due
+        return due
+
+    def _later(self, name: str) -> None:
+        self._unfinished = True
+        self._not_before[name] = asyncio.get_running_loop().time() + self._try_again_s
+
+    def _watch(self, name: str) -> None:
+        watching = self._supervise(f"peer {name}", self._members[name].peer.watch)
+        self._watching[name] = asyncio.create_task(_until_done(watching), name=f"peer {name}")
+
+
+async def _until_done(awaitable: Awaitable[None]) -> None:
+    await awaitable
+
+
+async def _stop(tasks: Iterable[asyncio.Task[None]]) -> None:
+    stopping = list(tasks)
+    for task in stopping:
+        task.cancel()
+    await asyncio.gather(*stopping, return_exceptions=True)
+
+
+def _is_of_use(relation: PeerRelation) -> bool:
+    """Whether it can be asked: also while new tokens are being exchanged, with those that there are."""
+    return relation.status in {PeerStatus.REGISTERED, PeerStatus.ROTATING} and relation.their_token is not None
+
+
+def _terms(relation: PeerRelation) -> tuple[object, ...]:
+    """What makes a new member of it where it changes."""
+    return (
+        relation.their_token,
+        relation.encoding,
+        relation.trailing_slash,
+        relation.ca_file,
+        relation.endpoints,
+        relation.roles,
+    )

@@ -1,0 +1,98 @@
+"""Builds our own side of OCPI: who we are, who registers peers, and the server that they call.
+
+Imported only where it is needed: the server's libraries cost the memory that a small controller has not.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from agent.config import Config
+from agent.errors import ConfigError
+from agent.ocpi.server.app import create_app, versions_url
+from agent.ocpi.server.gate import Limits
+from agent.ocpi.server.serve import OcpiServer, tls_of
+from agent.runtime.exchange import Us, connect_as
+from agent.runtime.reception import Reception, TokenDesk
+from agent.runtime.registration import Registrar
+from agent.runtime.token_push import TokenPush
+from agent.store.peers import PeerStore
+from agent.store.whitelist import Whitelist
+
+
+def require_server(config: Config) -> None:
+    """Raises ConfigError where no peer could call us."""
+    if not config.ocpi.server.enabled:
+        raise ConfigError(
+            "ocpi.server.enabled: expected true, and a public_url: in a registration the peer calls this agent"
+        )
+
+
+def us_of(config: Config) -> Us:
+    """Who we are towards every peer."""
+    party, server = config.party, config.ocpi.server
+    name = party.business_name or f"{party.country_code}-{party.party_id}"
+    return Us(party.country_code, party.party_id, name, versions_url(server.public_url or ""))
+
+
+def registrar_of(config: Config, store: PeerStore) -> Registrar:
+    """Begins exchanges of credentials."""
+    us, allow_http = us_of(config), config.ocpi.server.allow_http
+    return Registrar(
+        store,
+        us,
+        connect_as(us, allow_http=allow_http),
+        allow_http=allow_http,
+        taken_names=frozenset(section.name for section in config.peer),
+        taken_parties=_taken_parties(config),
+    )
+
+
+class Serving:
+    """Listens from the moment it is made, and serves while `run` runs; may be run again."""
+
+    def __init__(self, config: Config, config_path: Path, store: PeerStore, whitelist: Whitelist) -> None:
+        """Raises ConfigError for an address that can't be had, or a certificate that can't be read."""
+        self._make = _server_of(config, config_path, store, whitelist)
+        self._listening: OcpiServer | None = self._make()
+
+    async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
+        """Serve until cancelled; requests under way are finished first, within a few seconds."""
+        server, self._listening = self._listening or self._make(), None
+        await server.run(on_ready)
+
+    def close(self) -> None:
+        """Stop listening, if it was not run."""
+        if self._listening is not None:
+            self._listening.close()
+
+
+def _server_of(config: Config, config_path: Path, store: PeerStore, whitelist: Whitelist) -> Callable[[], OcpiServer]:
+    us, settings = us_of(config), config.ocpi.server
+    reception = Reception(
+        store,
+        us,
+        connect_as(us, allow_http=settings.allow_http),
+        allow_http=settings.allow_http,
+        taken_parties=_taken_parties(config),
+    )
+    app = create_app(
+        public_url=settings.public_url or "",
+        us=(us.country_code, us.party_id),
+        callers=TokenDesk(store, push_for_others=frozenset(settings.push_for_others)),
+        credentials=reception,
+        tokens=TokenPush(whitelist),
+        limits=Limits(
+            body_bytes=settings.body_limit_kib << 10,
+            requests_per_minute=settings.requests_per_minute,
+            failed_logins_per_minute=settings.failed_logins_per_minute,
+        ),
+    )
+    tls = None
+    if settings.tls_certificate is not None:
+        key = config_path.parent / settings.tls_key if settings.tls_key else None
+        tls = tls_of(config_path.parent / settings.tls_certificate, key)
+    return lambda: OcpiServer(app, host=settings.host, port=settings.port, tls=tls)
+
+
+def _taken_parties(config: Config) -> dict[tuple[str, str], str]:
+    return {(section.country_code.upper(), section.party_id.upper()): section.name for section in config.peer}
