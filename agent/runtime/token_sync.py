@@ -5,22 +5,22 @@ and when to sync `sync_schedule`'s.
 """
 
 import asyncio
-import fcntl
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-from agent import model
-from agent.errors import BusyError, PeerError, StoreError
+from agent.errors import PeerError, StoreError
 from agent.model import Outcome
 from agent.ocpi.client import Failure, Page
-from agent.ocpi.tokens import Token, to_model
+from agent.ocpi.tokens import Token
+from agent.runtime.sync_lock import alone
+from agent.store.token_rows import LaidOut, TokenFields
 from agent.store.whitelist import LastSync, Swept, SyncKind, SyncProgress
 
 log = logging.getLogger(__name__)
@@ -50,9 +50,6 @@ _LEAST_FREE = 200 << 20
 """Bytes of the disk that tokens must leave free. At 8 KB a tap that is 25,000 taps, months of a charge point: the
 records come first, for without one nobody may charge, and without a new token only its driver may not. Of a small
 disk it is a tenth."""
-
-_AT_ONCE = 1000
-"""Tokens that are converted before the taps get their turn: about a millisecond's worth."""
 
 
 class SyncPausedError(PeerError):
@@ -92,10 +89,17 @@ class SyncStore(Protocol):
         """Note that an unfinished sync is taken up again."""
         ...
 
+    async def lay_out(self, progress: SyncProgress, tokens: Sequence[TokenFields]) -> LaidOut:
+        """Bring a page's tokens into the form that `store_page` takes: outside its transaction, so ahead of its turn.
+
+        `progress` is the sync's at any of its pages.
+        """
+        ...
+
     async def store_page(
         self,
         progress: SyncProgress,
-        tokens: Sequence[model.Token],
+        tokens: LaidOut,
         *,
         unreadable: Sequence[tuple[str, str, str, str]] = (),
         skipped: int = 0,
@@ -195,7 +199,7 @@ class TokenSync:
         sync is running, StoreError. Cancelling keeps the pages stored.
         """
         clock = self._clock or asyncio.get_running_loop().time
-        with _alone(self._lock_file):
+        with alone(self._lock_file):
             self._check_room()
             run = _Run(str(uuid4()), on_progress or _nobody, clock, clock() + self._settings.run_limit_s)
             wanted, date_from = await self._wanted(kind)
@@ -266,24 +270,25 @@ class TokenSync:
         return progress, page
 
     async def _walk(self, run: "_Run", progress: SyncProgress, page: Page) -> SyncProgress:
-        """Store `page` and all that follow. The next page is on its way while one is being stored."""
+        """Store `page` and all that follow. The next page is fetched and read while one is being stored."""
         run.seen.add(hash(progress.next_url))
+        batch = await self._read(progress, page)
         while True:
             try:
-                following = self._following(run, progress, page)
+                following = self._following(run, progress, batch.page)
             except PeerError:
                 # Its tokens are good, but going on from here would lead to the same place every time.
-                await self._store(run, progress, page, progress.next_url)
+                await self._store(run, progress, batch, progress.next_url)
                 await self._whitelist.abandon(self.peer)
                 raise
             if following is None:
-                return await self._store(run, progress, page, "", self._doubt(progress, page))
+                return await self._store(run, progress, batch, "", self._doubt(progress, batch.page))
             if run.left_s <= 0:
-                await self._store(run, progress, page, following)
+                await self._store(run, progress, batch, following)
                 raise self._paused()
-            async with self._ahead(run, following) as ahead:
-                progress = await self._store(run, progress, page, following)
-                page = self._expect(await ahead)
+            async with self._ahead(run, progress, following) as ahead:
+                progress = await self._store(run, progress, batch, following)
+                batch = await ahead
 
     def _following(self, run: "_Run", progress: SyncProgress, page: Page) -> str | None:
         """The next page's address, None at the end. Raises PeerError for a list that has none or is not whole."""
@@ -323,19 +328,14 @@ class TokenSync:
         return not progress.pages and page.objects >= min(page.limit or asked, asked)
 
     async def _store(
-        self, run: "_Run", progress: SyncProgress, page: Page, following: str, doubt: str = ""
+        self, run: "_Run", progress: SyncProgress, batch: "_Batch", following: str, doubt: str = ""
     ) -> SyncProgress:
         self._check_room()
+        page, tokens = batch.page, batch.tokens
         for bad in page.unreadable:
             self._skip(run, progress, f"object {bad.index}", bad.reason)
-        wanted = [token for token in page.tokens if self._is_wanted(token)]
-        if len(wanted) < len(page.tokens):
-            foreign = sorted({f"{t.country_code}-{t.party_id}" for t in page.tokens if not self._is_wanted(t)})
-            self._skip(run, progress, f"{len(page.tokens) - len(wanted)} tokens", f"of {', '.join(foreign[:5])}")
-        tokens: list[model.Token] = []
-        for at in range(0, len(wanted), _AT_ONCE):
-            tokens += to_model(wanted[at : at + _AT_ONCE])
-            await asyncio.sleep(0)
+        if batch.foreign:
+            self._skip(run, progress, f"{len(page.tokens) - len(tokens)} tokens", f"of {', '.join(batch.foreign[:5])}")
         progress = await self._whitelist.store_page(
             progress,
             tokens,
@@ -349,6 +349,14 @@ class TokenSync:
         run.on_progress(progress, page.total)
         return progress
 
+    async def _read(self, progress: SyncProgress, page: Page) -> "_Batch":
+        """A page's tokens as the store takes them, without those of owners that are not wanted."""
+        wanted = page.tokens if self._owners is None else [token for token in page.tokens if self._is_wanted(token)]
+        foreign: set[str] = set()
+        if len(wanted) < len(page.tokens):
+            foreign = {f"{t.country_code}-{t.party_id}" for t in page.tokens if not self._is_wanted(t)}
+        return _Batch(page, await self._whitelist.lay_out(progress, wanted), sorted(foreign))
+
     def _is_wanted(self, token: Token) -> bool:
         return self._owners is None or (token.country_code.upper(), token.party_id.upper()) in self._owners
 
@@ -360,8 +368,11 @@ class TokenSync:
             log.warning("peer %s: more objects are skipped, which are only counted from here on", self.peer)
 
     @asynccontextmanager
-    async def _ahead(self, run: "_Run", url: str) -> AsyncIterator[asyncio.Task[Page | Failure]]:
-        task = asyncio.get_running_loop().create_task(self._page(run, url))
+    async def _ahead(self, run: "_Run", progress: SyncProgress, url: str) -> AsyncIterator[asyncio.Task["_Batch"]]:
+        async def bring() -> _Batch:
+            return await self._read(progress, self._expect(await self._page(run, url)))
+
+        task = asyncio.get_running_loop().create_task(bring())
         try:
             yield task
         finally:
@@ -446,6 +457,16 @@ class _Run:
         return self.until - self.clock()
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """A page, and what of it is to be stored."""
+
+    page: Page
+    tokens: LaidOut
+    foreign: list[str]
+    """The owners of those that are not."""
+
+
 def _objects(progress: SyncProgress, page: Page) -> int:
     """How many there have been with `page`."""
     return progress.tokens + progress.skipped + page.objects
@@ -464,18 +485,3 @@ def _size(folder: Path) -> int:
 
 def _nobody(_progress: SyncProgress, _total: int | None) -> None:
     """Nobody watches."""
-
-
-@contextmanager
-def _alone(lock_file: Path) -> Iterator[None]:
-    """Hold the right to sync, which the kernel takes back when the process dies. Raises BusyError, StoreError."""
-    try:
-        handle = lock_file.open("a")
-    except OSError as error:
-        raise StoreError(f"{lock_file}: can't be opened to lock it: {error.strerror}") from error
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise BusyError(f"another sync is running (it holds {lock_file}): wait for it to end") from None
-        yield

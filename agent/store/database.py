@@ -7,6 +7,7 @@ import logging
 import os
 import sqlite3
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -22,6 +23,14 @@ from agent.store.failures import BUSY_S, explain, explained
 from agent.store.writer import Row, Writer, fetch
 
 log = logging.getLogger(__name__)
+
+SWITCH_S = 0.0001
+"""How long one thread may keep Python's interpreter lock from another that waits for it.
+
+Each connection has a thread, and every statement takes the lock back several times. With Python's own 5 ms a loop that
+is busy with a page of tokens kept each of them waiting so long: a lookup of 0.1 ms took 15, and the writer of the page
+before lost a third of its time.
+"""
 
 COMPANIONS = ("", "-wal", "-shm")
 """What a database consists of on disk: the file, its write-ahead log and the log's index."""
@@ -248,7 +257,11 @@ class Database:
         page_size: int = 4096,
         wal_pages: int = 1000,
     ) -> Self:
-        """Open or create the file, readable by its owner alone. Raises as `open_database` does."""
+        """Open or create the file, readable by its owner alone. Raises as `open_database` does.
+
+        From the first one on, the process's threads change over after `SWITCH_S`.
+        """
+        sys.setswitchinterval(min(SWITCH_S, sys.getswitchinterval()))
         connection = await open_database(
             path,
             schema,

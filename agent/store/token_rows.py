@@ -3,8 +3,12 @@
 When they run, and in which transaction, is `whitelist`'s business.
 """
 
+import asyncio
 from collections.abc import Iterator, Sequence
-from functools import cache
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache, lru_cache
+from typing import Any, Protocol
 
 from agent.model import EnergyContract, ListedToken, Token, TokenType, WhitelistType
 from agent.store.database import from_us, to_us
@@ -13,8 +17,55 @@ from agent.store.writer import Row
 # What the numbers in the columns `type` and `whitelist` mean: written to files, so only ever appended to.
 _TYPES = (TokenType.AD_HOC_USER, TokenType.APP_USER, TokenType.OTHER, TokenType.RFID)
 _WHITELISTS = (WhitelistType.ALWAYS, WhitelistType.ALLOWED, WhitelistType.ALLOWED_OFFLINE, WhitelistType.NEVER)
-TYPE_NUMBERS = {kind: number for number, kind in enumerate(_TYPES)}
-_WHITELIST_NUMBERS = {kind: number for number, kind in enumerate(_WHITELISTS)}
+TYPE_NUMBERS = {kind.value: number for number, kind in enumerate(_TYPES)}
+_WHITELIST_NUMBERS = {kind.value: number for number, kind in enumerate(_WHITELISTS)}
+
+
+class ContractFields(Protocol):
+    """What a row needs of an EnergyContract."""
+
+    @property
+    def supplier_name(self) -> str: ...
+    @property
+    def contract_id(self) -> str | None: ...
+
+
+class TokenFields(Protocol):
+    """What a row needs of a token: `agent.model.Token` has it, and so has one as it came over the wire.
+
+    A sync brings a million tokens, and makes no values of the model that nobody would look at. All as in OCPI; `type`
+    and `whitelist` are texts that the model's enums know.
+    """
+
+    @property
+    def country_code(self) -> str: ...
+    @property
+    def party_id(self) -> str: ...
+    @property
+    def uid(self) -> str: ...
+    @property
+    def type(self) -> str: ...
+    @property
+    def contract_id(self) -> str: ...
+    @property
+    def issuer(self) -> str: ...
+    @property
+    def valid(self) -> bool: ...
+    @property
+    def whitelist(self) -> str: ...
+    @property
+    def last_updated(self) -> datetime: ...
+    @property
+    def visual_number(self) -> str | None: ...
+    @property
+    def group_id(self) -> str | None: ...
+    @property
+    def language(self) -> str | None: ...
+    @property
+    def default_profile_type(self) -> str | None: ...
+    @property
+    def energy_contract(self) -> ContractFields | None: ...
+
 
 _KEY = ("uid_key", "type", "country_key", "party_key")
 _CONTENT = (
@@ -31,6 +82,9 @@ FUTURE_US = 86_400_000_000
 """A `last_updated` further ahead than a day is no clock that is a little fast, but a mistake or a claim to be newer
 than everybody: it counts as the time at which it came in, so that what is updated after that comes through."""
 
+CHUNK = 100
+"""Tokens in one statement, and converted in one go: a fifth of a millisecond, then the event loop gets its turn."""
+
 AT_MOST = 16
 """Tokens of one uid that are looked at: real cards have one owner, and a tap has a deadline to read them in."""
 
@@ -38,18 +92,25 @@ AT_MOST = 16
 _GENERATION_OF_PEER = "(SELECT generation FROM peer WHERE id = ?)"
 
 # ruff: noqa: S608 - every text below is made of the column names above
-CREATE = (
-    f"INSERT INTO token (pushed, {_COLUMNS})"
-    f" VALUES (1, {', '.join('?' * len((*_KEY, *_CONTENT[:-1])))}, {_GENERATION_OF_PEER})"
-    " ON CONFLICT DO NOTHING RETURNING 1"
-)
-"""Takes `created_row`; returns a row when the token was not there."""
+CREATED, CHANGED = 1, 2
+"""What `PUSH` leaves in `pushed`, which stands for true in either case: all that tells one statement's ways apart."""
 
-UPDATE = (
-    f"UPDATE token SET {', '.join(f'{name} = ?' for name in _CONTENT[:-1])}, generation = {_GENERATION_OF_PEER},"
-    f" pushed = 1, withdrawn = 0 WHERE {_IS_KEY} AND {_COUNTS} <= iif(peer_id = ?, ?, ?) RETURNING 1"
+PUSH = (
+    f"INSERT INTO token (pushed, {_COLUMNS})"
+    f" VALUES ({CREATED}, {', '.join('?' * len((*_KEY, *_CONTENT[:-1])))}, {_GENERATION_OF_PEER})"
+    f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CONTENT)},"
+    f" pushed = {CHANGED}, withdrawn = 0 WHERE {_COUNTS} <= iif("
+    "peer_id = excluded.peer_id, excluded.last_updated, coalesce(excluded.counts_as, excluded.last_updated))"
+    " RETURNING pushed"
 )
-"""Takes `updated_row`; returns a row unless a newer token is there."""
+"""Takes `pushed_row`; returns CREATED or CHANGED, and no row when a newer token is there."""
+
+REPLACE = (
+    f"UPDATE token SET {', '.join(f'{name} = ?' for name in _CONTENT[:-1])}, generation = {_GENERATION_OF_PEER},"
+    f" pushed = {CHANGED}, withdrawn = 0 WHERE {_IS_KEY} AND {_COUNTS} <= iif(peer_id = ?, ?, ?)"
+    f" AND {' AND '.join(f'{name} IS ?' for name in _CONTENT[: _CONTENT.index('counts_as')])} RETURNING pushed"
+)
+"""Takes `replaced_row`; returns CHANGED, and no row when a newer token is there, or another one than was expected."""
 
 SEEN = f"UPDATE token SET generation = ?, pushed = 0, withdrawn = 0 WHERE {_IS_KEY} AND peer_id = ? AND generation < ?"
 """Takes `seen_rows`. A token that was pushed before this sync has held out against one list, and is like any other."""
@@ -83,12 +144,20 @@ def key(text: str) -> str:
     return text.strip().upper()
 
 
-def token_key(token: Token) -> tuple[str, int, str, str]:
+def _uid_key(token: TokenFields) -> str:
+    return key(token.uid)
+
+
+_owner_key = lru_cache(maxsize=1024)(key)
+"""The same for countries and parties, of which a list has few. A uid is kept in no cache."""
+
+
+def token_key(token: TokenFields) -> tuple[str, int, str, str]:
     """The columns `_KEY` of a token."""
-    return key(token.uid), TYPE_NUMBERS[token.type], key(token.country_code), key(token.party_id)
+    return key(token.uid), TYPE_NUMBERS[token.type], _owner_key(token.country_code), _owner_key(token.party_id)
 
 
-def token_row(token: Token, peer_id: int, generation: int, now_us: int) -> Row:
+def token_row(token: TokenFields, peer_id: int, generation: int, now_us: int) -> Row:
     """A token as `upsert` takes it."""
     uid, kind, country, party = token_key(token)
     contract = token.energy_contract
@@ -118,6 +187,37 @@ def token_row(token: Token, peer_id: int, generation: int, now_us: int) -> Row:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class LaidOut:
+    """A page's tokens as they go into the table: parameters for `upsert(CHUNK)`, and for what is left over."""
+
+    tokens: Sequence[TokenFields]
+    peer_id: int
+    generation: int
+    chunks: list[Row]
+    rest: Row
+    """Of `len(self) % CHUNK` tokens."""
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+
+async def laid_out(tokens: Sequence[TokenFields], peer_id: int, generation: int, now_us: int) -> LaidOut:
+    """Convert a page's tokens; the event loop gets its turn in between."""
+    # In the order of the index, so that neighbours go into one of its pages while that is at hand.
+    ordered = sorted(tokens, key=_uid_key)
+    await asyncio.sleep(0)
+    chunks: list[Row] = []
+    for start in range(0, len(ordered), CHUNK):
+        chunk: list[Any] = []
+        for token in ordered[start : start + CHUNK]:
+            chunk += token_row(token, peer_id, generation, now_us)
+        chunks.append(tuple(chunk))
+        await asyncio.sleep(0)
+    rest = chunks.pop() if len(ordered) % CHUNK else ()
+    return LaidOut(tokens, peer_id, generation, chunks, rest)
+
+
 @cache
 def upsert(count: int) -> str:
     """Stores `count` tokens of a peer's list, each given by `token_row`.
@@ -139,25 +239,21 @@ def upsert(count: int) -> str:
     )
 
 
-def created_row(token: Token, peer_id: int, now_us: int) -> Row:
-    """A token as `CREATE` takes it."""
+def pushed_row(token: Token, peer_id: int, now_us: int) -> Row:
+    """A token as `PUSH` takes it."""
     return token_row(token, peer_id, peer_id, now_us)
 
 
-def updated_row(token: Token, peer_id: int, now_us: int) -> Row:
-    """A token as `UPDATE` takes it."""
+def replaced_row(token: Token, instead_of: Token, peer_id: int, now_us: int) -> Row:
+    """A token as `REPLACE` takes it."""
     row = token_row(token, peer_id, peer_id, now_us)
     last_updated, counts_as = row[_LAST_UPDATED], row[_COUNTS_AS]
-    return (
-        *row[len(_KEY) :],
-        *row[: len(_KEY)],
-        peer_id,
-        last_updated,
-        last_updated if counts_as is None else counts_as,
-    )
+    counts = last_updated if counts_as is None else counts_as
+    expected = token_row(instead_of, peer_id, peer_id, now_us)[len(_KEY) : _COUNTS_AS]
+    return *row[len(_KEY) :], *row[: len(_KEY)], peer_id, last_updated, counts, *expected
 
 
-def seen_rows(tokens: Sequence[Token], peer_id: int, generation: int) -> Iterator[Row]:
+def seen_rows(tokens: Sequence[TokenFields], peer_id: int, generation: int) -> Iterator[Row]:
     """What `SEEN` takes."""
     for token in tokens:
         yield generation, *token_key(token), peer_id, generation
@@ -165,9 +261,8 @@ def seen_rows(tokens: Sequence[Token], peer_id: int, generation: int) -> Iterato
 
 def unreadable_rows(unreadable: Sequence[tuple[str, str, str, str]], peer_id: int, generation: int) -> Iterator[Row]:
     """What `UNREADABLE` takes, from country, party, uid and type."""
-    numbers = {kind.value: number for kind, number in TYPE_NUMBERS.items()}
     for country_code, party_id, uid, kind in unreadable:
-        number = numbers.get(key(kind))
+        number = TYPE_NUMBERS.get(key(kind))
         yield generation, key(uid), number, number, key(country_code), key(party_id), peer_id
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from tests.bench.deadline import deadline
 from tests.bench.figure import Figure, Measure, Plan, show, write
 from tests.bench.local_tap import outage_tap, whitelisted_tap
+from tests.bench.million import million
 from tests.bench.peer_process import ROOT
 from tests.bench.realtime_tap import realtime_tap
 from tests.bench.whole_agent import whole_agent
@@ -22,6 +23,7 @@ MEASURES: dict[str, Measure] = {
     "deadline": deadline,
     "outage-tap": outage_tap,
     "whole-agent": whole_agent,
+    "million": million,
 }
 
 

@@ -36,6 +36,10 @@ def test_quick_run_writes_every_figure_with_a_goal(figures: list[dict[str, objec
         "ready after the start",
         "resident memory",
         "written to storage a tap",
+        "full sync of a million tokens",
+        "memory growth in the full sync",
+        "lookup during the full sync, p99",
+        "pages fetched twice after kill -9",
     ]
 
 

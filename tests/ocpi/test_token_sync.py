@@ -2,6 +2,9 @@
 
 import asyncio
 import fcntl
+import random
+import signal
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,8 +17,8 @@ from agent.ocpi.client import Failure, OcpiClient, Page
 from agent.ocpi.tokens import Token, TokenType, WhitelistType
 from agent.runtime.token_sync import SyncPausedError, SyncReport, SyncSettings, TokenSync
 from agent.store.whitelist import SyncKind, SyncProgress, Whitelist
-from fakes.emsp import FakeEmsp, Kind, Link, ListFaults, Part, held, populated_uid, rate_limited, server_error
-from tests.ocpi.conftest import UID
+from fakes.emsp import FakeEmsp, Kind, Link, ListFaults, Part, Request, held, populated_uid, rate_limited, server_error
+from tests.ocpi.conftest import THEM, UID, US
 
 Syncer = Callable[..., TokenSync]
 
@@ -73,7 +76,11 @@ async def valid_count(whitelist: Whitelist) -> int:
 
 
 def offsets(emsp: FakeEmsp) -> list[int]:
-    return [int(request.query.get("offset", 0)) for request in emsp.requests if request.part is Part.LIST]
+    return [offset(request) for request in emsp.requests if request.part is Part.LIST]
+
+
+def offset(request: Request) -> int:
+    return int(request.query.get("offset", 0))
 
 
 # ---- full and delta
@@ -209,6 +216,48 @@ async def test_a_sync_that_was_killed_goes_on_where_it_ended(
     report = await syncer().run_once()
     assert (report.resumed, report.pages, report.tokens, report.withdrawn) == (True, 30, 300, 0)
     assert await valid_count(whitelist) == 300
+
+
+SYNC = "import tests.ocpi.test_token_sync as test; test.sync_and_tell(*test.sys.argv[1:])"
+
+
+def sync_and_tell(folder: str, tokens_url: str, credentials_token: str) -> None:
+    """A full sync as a process of its own, which says so whenever a page is stored."""
+
+    async def sync() -> None:
+        whitelist = await Whitelist.open(Path(folder) / "whitelist.db")
+        client = OcpiClient("abc", token=credentials_token, us=US, them=THEM, tokens_url=tokens_url)
+        syncing = TokenSync("abc", client, whitelist, lock_file=Path(folder) / "sync.lock", settings=PAGES_OF_TEN)
+        await syncing.run_once(on_progress=lambda progress, _total: print(progress.pages, flush=True))
+
+    asyncio.run(sync())
+
+
+@pytest.mark.parametrize("_kill", range(3))
+async def test_a_process_that_is_killed_in_a_sync_costs_a_page_or_two(
+    emsp: FakeEmsp, whitelist: Whitelist, syncer: Syncer, tmp_path: Path, _kill: int
+) -> None:
+    pages = 200
+    emsp.populate(10 * pages)
+    dies_after = random.randint(1, pages // 2)
+    arguments = ("-c", SYNC, str(tmp_path), emsp.tokens_url, emsp.credentials_token)
+    child = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdout=asyncio.subprocess.PIPE)
+    assert child.stdout is not None
+    for _ in range(dies_after):
+        await child.stdout.readline()
+    child.kill()
+    assert await child.wait() == -signal.SIGKILL
+    stored = await valid_count(whitelist)
+    assert stored >= 10 * dies_after
+    report = await syncer().run_once()
+    # What the dead process had sent may be read late: a run is known by its correlation, not by when it arrived.
+    run = emsp.requests[-1].headers["x-correlation-id"]
+    first = [offset(request) for request in emsp.requests if request.headers["x-correlation-id"] != run]
+    rest = [offset(request) for request in emsp.requests if request.headers["x-correlation-id"] == run]
+    assert (report.resumed, report.pages, report.tokens, report.doubt) == (True, pages, 10 * pages, "")
+    assert rest == list(range(stored, 10 * pages, 10))
+    assert len(set(first) & set(rest)) <= 2
+    assert await valid_count(whitelist) == 10 * pages
 
 
 async def test_a_sync_killed_before_its_last_step_only_takes_that_step(

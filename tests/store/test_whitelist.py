@@ -11,7 +11,8 @@ import pytest
 
 from agent.errors import BusyError, CorruptError, StoreError
 from agent.model import EnergyContract, ListedToken, Token, TokenType, Uid, WhitelistType
-from agent.store.whitelist import CHUNK, LastSync, Put, Swept, SyncKind, SyncProgress, TokenCount, Whitelist
+from agent.store.token_rows import CHUNK
+from agent.store.whitelist import LastSync, Put, Swept, SyncKind, SyncProgress, TokenCount, Whitelist
 from tests.store.samples import NOON, at, token
 
 CARD = Uid("04A1B2C3")
@@ -370,6 +371,15 @@ async def test_page_of_several_chunks_is_stored_whole(whitelist: Whitelist) -> N
     assert [one.token for one in await whitelist.list_tokens(limit=1000)] == page
 
 
+@pytest.mark.parametrize("count", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1])
+async def test_page_that_was_laid_out_is_stored_like_its_tokens(whitelist: Whitelist, count: int) -> None:
+    page = [token(f"{number:08X}") for number in reversed(range(count))]
+    progress = await begin(whitelist)
+    after = await whitelist.store_page(progress, await whitelist.lay_out(progress, page), next_url="")
+    assert after.tokens == count
+    assert [one.token for one in await whitelist.list_tokens(limit=1000)] == page[::-1]
+
+
 async def test_complete_sync_is_remembered(whitelist: Whitelist) -> None:
     await synced(whitelist, CARD)
     last = LastSync(SyncKind.FULL, at(0), at(10), at(10), 1, 0)
@@ -415,6 +425,82 @@ async def test_log_does_not_grow_with_the_pages_of_a_sync(whitelist: Whitelist, 
     assert log.stat().st_size < 25_000_000
 
 
+async def test_tokens_of_a_peer_that_is_gone_are_withdrawn_and_no_others(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04A1", "04B2")
+    await whitelist.put(token("04C3"), "emsp")
+    await synced(whitelist, "04D4", peer="hub")
+    assert await whitelist.withdraw_peer("emsp") == 3
+    assert await withdrawn(whitelist) == {"04A1": True, "04B2": True, "04C3": True, "04D4": False}
+    assert await whitelist.sync_states() == {"hub": LastSync(SyncKind.FULL, at(0), at(10), at(10), 1, 0)}
+
+
+async def test_peer_that_is_gone_leaves_no_sync_to_go_on_with(whitelist: Whitelist) -> None:
+    progress = await whitelist.store_page(await begin(whitelist), [token()], next_url="page 2")
+    other = await begin(whitelist, peer="hub")
+    assert await whitelist.withdraw_peer("emsp") == 1
+    with pytest.raises(BusyError):
+        await whitelist.store_page(progress, [token("04FF")], next_url="page 3")
+    assert await withdrawn(whitelist) == {CARD: True}
+    assert (await whitelist.progress("emsp"), await whitelist.progress("hub")) == (None, other)
+
+
+@pytest.mark.parametrize("peer", ["nobody", "EMSP", "hub"])
+async def test_peer_without_tokens_withdraws_none(whitelist: Whitelist, peer: str) -> None:
+    await synced(whitelist, CARD)
+    await begin(whitelist, peer="hub")
+    assert await whitelist.withdraw_peer(peer) == 0
+    assert await withdrawn(whitelist) == {CARD: False}
+    assert await whitelist.last_sync("emsp") is not None
+
+
+async def test_tokens_that_are_withdrawn_already_are_not_counted_again(whitelist: Whitelist) -> None:
+    await synced(whitelist, CARD)
+    assert [await whitelist.withdraw_peer("emsp") for _ in range(2)] == [1, 0]
+    assert await withdrawn(whitelist) == {CARD: True}
+
+
+@pytest.mark.parametrize("kind", SyncKind)
+async def test_peer_that_comes_back_brings_its_tokens_back_by_its_list(whitelist: Whitelist, kind: SyncKind) -> None:
+    await synced(whitelist, "04A1", "04B2")
+    await whitelist.withdraw_peer("emsp")
+    assert await synced(whitelist, "04A1", kind=kind) == Swept()
+    assert await withdrawn(whitelist) == {"04A1": False, "04B2": True}
+
+
+async def test_peer_that_comes_back_brings_its_tokens_back_by_a_push(whitelist: Whitelist) -> None:
+    await synced(whitelist, CARD)
+    await whitelist.withdraw_peer("emsp")
+    assert await whitelist.put(token(), "emsp") is Put.UPDATED
+    assert await withdrawn(whitelist) == {CARD: False}
+
+
+async def test_withdrawal_that_fails_changes_nothing(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04A1", "04B2")
+    progress = await begin(whitelist)
+    await whitelist._database.writer.write(
+        "forbid",
+        "CREATE TRIGGER forbidden BEFORE UPDATE ON token WHEN new.uid_key = '04B2' AND new.withdrawn"
+        " BEGIN SELECT raise(ABORT, 'forbidden'); END",
+    )
+    with pytest.raises(StoreError, match="can't withdraw a peer's tokens: forbidden"):
+        await whitelist.withdraw_peer("emsp")
+    assert await withdrawn(whitelist) == {"04A1": False, "04B2": False}
+    assert await whitelist.progress("emsp") == progress
+    assert await whitelist.last_sync("emsp") is not None
+
+
+async def test_withdrawal_is_durable_where_a_page_of_a_sync_is_not(whitelist: Whitelist) -> None:
+    async def synchronous() -> int:
+        [[level]] = await whitelist._database.writer._connection.execute_fetchall("PRAGMA synchronous")
+        return int(level)
+
+    normal, full = 1, 2
+    await synced(whitelist, CARD)
+    assert await synchronous() == normal
+    await whitelist.withdraw_peer("emsp")
+    assert await synchronous() == full
+
+
 async def test_list_is_paged_by_uid_and_filtered_by_peer_and_owner(whitelist: Whitelist) -> None:
     for uid in ("04C3", "04A1", "04b2"):
         await whitelist.put(token(uid), "emsp")
@@ -436,10 +522,13 @@ async def test_tokens_are_counted_by_peer(whitelist: Whitelist) -> None:
 
 
 def damage(path: Path) -> None:
-    """Overwrite everything after the first page, where the tables begin."""
+    """Overwrite the index that lookups go through."""
+    with closing(sqlite3.connect(path)) as connection:
+        [[page_size]] = connection.execute("PRAGMA page_size")
+        [[root]] = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'token_key'")
     with path.open("r+b") as file:
-        file.seek(4096)
-        file.write(b"\xa5" * (path.stat().st_size - 4096))
+        file.seek((root - 1) * page_size)
+        file.write(b"\xa5" * page_size)
 
 
 def set_aside(folder: Path) -> list[str]:
