@@ -5,7 +5,9 @@ complete sync: a push says something of one token, and nothing of the list.
 """
 
 import asyncio
-from collections.abc import Mapping
+import dataclasses
+from collections.abc import Container, Mapping
+from datetime import datetime
 from typing import Any, Protocol
 from weakref import WeakValueDictionary
 
@@ -14,17 +16,29 @@ import msgspec
 from agent import model
 from agent.ocpi.envelope import UNREADABLE
 from agent.ocpi.server.ports import Caller, Refusal, Stored, TokenKey, TokensReceiver
+from agent.ocpi.timestamps import as_utc
 from agent.ocpi.tokens import Token, to_model
 from agent.store.whitelist import Put
 
-_REQUIRED = frozenset(field.name for field in msgspec.structs.fields(Token) if field.required)
+_FIELDS: dict[str, msgspec.json.Decoder[Any]] = {
+    field.name: msgspec.json.Decoder(field.type, strict=False) for field in msgspec.structs.fields(Token)
+}
+"""Reads each field by itself as it is read in a PUT."""
+
 _KEY = {"country_code": 2, "party_id": 3, "uid": 36}
-_MOST = {"contract_id": 36, "group_id": 36, "visual_number": 64, "issuer": 64, "language": 2}
+_IDS = {"contract_id": 36, "group_id": 36}
+_TEXTS = {"visual_number": 64, "issuer": 64, "language": 2}
 """Characters: OCPI 2.2.1 mod_tokens, Token."""
+
+_TRIES = 8
+"""How often a PATCH is made anew because the token was changed meanwhile, before it is refused. A sync changes a token
+once; only another process that pushes the same one all the time comes between more than twice."""
 
 _UNKNOWN = Refusal(2004, "this token is not known here", 404)
 _FOREIGN = Refusal(2001, "country_code and party_id are none of the caller's roles", 404)
 """OCPI 2.2.1 transport_and_format, Errors: access to what does not belong to the client may be blocked with 404."""
+
+_BUSY = Refusal(3000, "this token is being changed all the time by others; try again")
 
 _STORED = {Put.CREATED: Stored.CREATED, Put.UPDATED: Stored.UPDATED, Put.STALE: Stored.STALE}
 
@@ -36,8 +50,8 @@ class PushedTokens(Protocol):
         """One token. Raises StoreError."""
         ...
 
-    async def put(self, token: model.Token, peer: str) -> Put:
-        """Take it over; durable when it returns. Raises StoreError."""
+    async def put(self, token: model.Token, peer: str, *, instead_of: model.Token | None = None) -> Put:
+        """Take it over, or only in place of exactly `instead_of`; durable when it returns. Raises StoreError."""
         ...
 
 
@@ -48,8 +62,11 @@ class TokenPush:
         self._whitelist = whitelist
         self._turns: WeakValueDictionary[TokenKey, asyncio.Lock] = WeakValueDictionary()
 
-    async def get(self, caller: Caller, key: TokenKey) -> Token | Refusal:
-        """The token with all that is stored of it. Raises StoreError."""
+    async def get(self, caller: Caller, key: TokenKey) -> model.Token | Refusal:
+        """The token exactly as it is stored, even where a peer's list brought more than OCPI allows.
+
+        Raises StoreError.
+        """
         if refusal := _not_the_owner(caller, key):
             return refusal
         stored = await self._stored(key)
@@ -60,10 +77,11 @@ class TokenPush:
 
         Messages overtake each other; a refusal would only make the peer send the old one again. Raises StoreError.
         """
-        if refusal := _not_the_owner(caller, key) or _not_the_same(key, token) or _not_storable(token):
+        [pushed] = to_model([token])
+        if refusal := _not_the_owner(caller, key) or _not_the_same(key, pushed, _KEY) or _not_storable(pushed, _FIELDS):
             return refusal
         async with self._turn(key):
-            return await self._put(token, caller)
+            return _STORED[await self._whitelist.put(pushed, caller.peer)]
 
     async def patch(self, caller: Caller, key: TokenKey, changes: Mapping[str, msgspec.Raw]) -> Stored | Refusal:
         """Change the fields that are named; `null` clears an optional one. Raises StoreError."""
@@ -71,45 +89,50 @@ class TokenPush:
             return refusal
         if "last_updated" not in changes:
             return Refusal(2001, "last_updated: missing, though every PATCH has to have it")
-        # One after the other for one token: two that are merged into the same old object would lose one of them.
+        # One after the other for one token, so that those of one process never come between each other.
         async with self._turn(key):
-            stored = await self._stored(key)
+            return await self._patched(caller, key, changes)
+
+    async def _patched(self, caller: Caller, key: TokenKey, changes: Mapping[str, msgspec.Raw]) -> Stored | Refusal:
+        stored = await self._stored(key)
+        for _ in range(_TRIES):
             if stored is None:
                 return _UNKNOWN
             merged = _merged(key, stored, changes)
             if isinstance(merged, Refusal):
                 return merged
-            return await self._put(merged, caller) if merged.last_updated >= stored.last_updated else Stored.STALE
+            put = await self._whitelist.put(merged, caller.peer, instead_of=stored)
+            if put is not Put.STALE:
+                return _STORED[put]
+            before, stored = stored, await self._stored(key)
+            if stored == before:
+                return Stored.STALE
+        return _BUSY
 
-    async def _put(self, token: Token, caller: Caller) -> Stored:
-        [modelled] = to_model([token])
-        return _STORED[await self._whitelist.put(modelled, caller.peer)]
-
-    async def _stored(self, key: TokenKey) -> Token | None:
+    async def _stored(self, key: TokenKey) -> model.Token | None:
         kind = model.TokenType(key.type.value)
         listed = await self._whitelist.get(key.country_code, key.party_id, key.uid, kind)
-        return None if listed is None else msgspec.convert(listed.token, Token, from_attributes=True)
+        return None if listed is None else listed.token
 
     def _turn(self, key: TokenKey) -> asyncio.Lock:
         same = TokenKey(key.country_code.upper(), key.party_id.upper(), key.uid.upper(), key.type)
         return self._turns.setdefault(same, asyncio.Lock())
 
 
-def _merged(key: TokenKey, stored: Token, changes: Mapping[str, msgspec.Raw]) -> Token | Refusal:
-    fields: dict[str, Any] = msgspec.structs.asdict(stored)
-    try:
-        for name, raw in changes.items():
-            if name not in fields:
-                continue  # unknown fields are no mistake
-            value = msgspec.json.decode(raw)
-            if value is None and name in _REQUIRED:
-                return Refusal(2001, f"{name}: is required and can't be cleared")
-            fields[name] = value
-        # Converted as a whole, so that a field is read here as it is in a PUT, and the whole still is a Token.
-        merged = msgspec.convert(fields, Token, strict=False, from_attributes=True)
-    except UNREADABLE as error:
-        return Refusal(2001, str(error))
-    return _not_the_same(key, merged) or _not_storable(merged) or merged
+def _merged(key: TokenKey, stored: model.Token, changes: Mapping[str, msgspec.Raw]) -> model.Token | Refusal:
+    """Only what is changed has to keep to the rules: what a list brought must not keep its owner from blocking it."""
+    changed: dict[str, Any] = {}
+    for name, raw in changes.items():
+        if name not in _FIELDS:
+            continue  # unknown fields are no mistake
+        try:
+            value = _FIELDS[name].decode(raw)
+            changed[name] = as_utc(value) if isinstance(value, datetime) else value
+        except (*UNREADABLE, ValueError) as error:
+            return Refusal(2001, f"{name}: {error}")
+    fields = {field.name: getattr(stored, field.name) for field in dataclasses.fields(stored)}
+    merged = msgspec.convert(fields | changed, model.Token, from_attributes=True)
+    return _not_the_same(key, merged, changed) or _not_storable(merged, changed) or merged
 
 
 def _not_the_owner(caller: Caller, key: TokenKey) -> Refusal | None:
@@ -117,24 +140,28 @@ def _not_the_owner(caller: Caller, key: TokenKey) -> Refusal | None:
     return None if caller.pushes_for_others or party in caller.parties else _FOREIGN
 
 
-def _not_the_same(key: TokenKey, token: Token) -> Refusal | None:
+def _not_the_same(key: TokenKey, token: model.Token, names: Container[str]) -> Refusal | None:
     """OCPI 2.2.1 transport_and_format, Errors: 2001 where the URL and the object differ; CiStrings, so not in case."""
     for name in _KEY:
-        if getattr(key, name).upper() != getattr(token, name).upper():
+        if name in names and getattr(key, name).upper() != getattr(token, name).upper():
             return Refusal(2001, f"{name}: differs from the URL's")
-    if key.type is not token.type:
+    if key.type.value != token.type.value:
         return Refusal(2001, f"type: the object is {token.type}, the URL says {key.type} (RFID where it says nothing)")
     return None
 
 
-def _not_storable(token: Token) -> Refusal | None:
-    for name, most in _KEY.items():
-        text = getattr(token, name)
-        if len(text) > most or not (text.isascii() and text.isprintable()) or text != text.strip():
-            return Refusal(2001, f"{name}: expected at most {most} printable ASCII characters")
-    for name, most in _MOST.items():
-        if len(getattr(token, name) or "") > most:
+def _not_storable(token: model.Token, names: Container[str]) -> Refusal | None:
+    """What is wrong with one of the fields `names`."""
+    for name, most in (_KEY | _IDS | _TEXTS).items():
+        text = getattr(token, name) or ""
+        if name not in names:
+            continue
+        if len(text) > most:
             return Refusal(2001, f"{name}: expected at most {most} characters")
+        if name in _KEY and (not (text.isascii() and text.isprintable()) or text != text.strip()):
+            return Refusal(2001, f"{name}: expected printable ASCII characters")
+        if name in _IDS and not text.isprintable():
+            return Refusal(2001, f"{name}: expected no control characters")
     return None
 
 

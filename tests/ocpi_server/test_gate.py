@@ -11,6 +11,7 @@ import pytest
 
 from agent.ocpi.server.authorization import candidates
 from agent.ocpi.server.gate import Limits
+from agent.ocpi.server.limits import is_nested_too_deep
 from tests.ocpi_server.site import Site, card, client_of, header, site_in
 
 TOKEN_URL = "/2.2.1/tokens/DE/ABC/04A1B2C3"
@@ -113,6 +114,14 @@ async def test_routing_headers_are_swapped_on_functional_modules(peer: httpx.Asy
     assert list(way_back.values()) == ["NL", "CPO", "DE", "ABC"]
 
 
+async def test_request_for_another_party_is_served_and_answered_from_us(site: Site, peer: httpx.AsyncClient) -> None:
+    wrong = ROUTING | {"OCPI-to-country-code": "FR", "OCPI-to-party-id": "XYZ"}
+    answer = await peer.put(TOKEN_URL, json=card(), headers=wrong)
+    assert (answer.status_code, envelope(answer)["status_code"]) == (201, 1000)
+    assert (answer.headers["ocpi-from-country-code"], answer.headers["ocpi-from-party-id"]) == ("NL", "CPO")
+    assert len(await site.whitelist.list_tokens()) == 1
+
+
 async def test_open_routing_request_is_answered_from_us(peer: httpx.AsyncClient) -> None:
     answer = await peer.get(TOKEN_URL)
     assert (answer.headers["ocpi-from-country-code"], answer.headers["ocpi-from-party-id"]) == ("NL", "CPO")
@@ -155,10 +164,26 @@ async def test_body_that_is_no_json_is_400_with_an_envelope(
     assert await site.whitelist.list_tokens() == []
 
 
+@pytest.mark.parametrize("number", [b"1e400", b"-1e999", b"1" * 5000])
+async def test_number_that_nobody_can_hold_is_json_all_the_same(peer: httpx.AsyncClient, number: bytes) -> None:
+    broken = await peer.put(TOKEN_URL, content=b'{"issuer":' + number + b"x}")
+    wrong = await peer.put(TOKEN_URL, content=b'{"issuer":' + number + b"}")
+    unknown = await peer.put(TOKEN_URL, content=json.dumps(card()).encode()[:-1] + b',"extra":' + number + b"}")
+    assert (broken.status_code, envelope(broken)["status_code"]) == (400, 2000)
+    assert (wrong.status_code, envelope(wrong)["status_code"]) == (200, 2001)
+    assert (unknown.status_code, envelope(unknown)["status_code"]) == (201, 1000)
+
+
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[{"a":'])
 async def test_body_nested_without_end_is_refused(peer: httpx.AsyncClient, opening: bytes) -> None:
     answer = await peer.put(TOKEN_URL, content=opening * (60_000 // len(opening)))
     assert envelope(answer)["status_code"] == 2001
+
+
+@pytest.mark.parametrize("filling", [b'\\"', b'"', b"\\", b'\\\\"', b'"\\'])
+def test_string_that_does_not_end_is_gone_through_once(filling: bytes) -> None:
+    # Anything slower than that takes hours.
+    assert is_nested_too_deep(b"[" * 33 + b'"' + filling * 1_000_000)
 
 
 async def test_brackets_within_a_string_are_no_nesting(peer: httpx.AsyncClient) -> None:

@@ -5,6 +5,7 @@ import json
 import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -147,3 +148,78 @@ def test_certificate_that_is_none_is_a_configuration_error(tmp_path: Path) -> No
     (tmp_path / "cert.pem").write_text("no certificate", encoding="ascii")
     with pytest.raises(ConfigError, match="in PEM"):
         tls_of(tmp_path / "cert.pem", None)
+
+
+async def test_answer_does_not_wait_for_the_acknowledgement_of_its_head() -> None:
+    at_once: list[int] = []
+
+    async def app(scope: object, receive: Any, send: Any) -> None:
+        connection = receive.__self__.transport.get_extra_info("socket")
+        at_once.append(connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"Connection", b"close")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = OcpiServer(app, host="127.0.0.1", port=0)
+    running = asyncio.create_task(server.run())
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(LONG_S):
+        await reader.read()
+    writer.close()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert at_once == [1]
+
+
+async def test_what_is_no_http_gets_ids_to_name_in_a_complaint(served_site: Site) -> None:
+    answer = (await said(served_site, b"nonsense\r\n\r\n")).lower()
+    assert b"\r\nx-request-id: " in answer
+    assert b"\r\nx-correlation-id: " in answer
+
+
+async def test_body_that_breaks_off_is_400(served_site: Site) -> None:
+    token = await served_site.agreed()
+    sent = request("PUT", "/2.2.1/tokens/DE/ABC/04", token, b"5\r\nabcdeNO\r\nzz\r\n", Transfer_Encoding="chunked")
+    answer = await said(served_site, sent)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_request_whose_body_breaks_off_while_it_is_served_is_answered_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async def app(scope: object, receive: Any, send: Any) -> None:
+        # Between the closing and the loss of a connection there is one turn of the loop: no event tells of it.
+        while not receive.__self__.transport.is_closing():  # noqa: ASYNC110
+            await asyncio.sleep(0)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = OcpiServer(app, host="127.0.0.1", port=0)
+    running = asyncio.create_task(server.run())
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n")
+    async with asyncio.timeout(LONG_S):
+        answer = await reader.read()
+    writer.close()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert answer.count(b"HTTP/1.1 ") == 1
+    assert answer.startswith(b"HTTP/1.1 400")
+    assert caplog.records == []
+
+
+async def test_whole_url_as_the_target_is_the_path_in_it(served_site: Site) -> None:
+    token = await served_site.agreed()
+    sent = request("GET", "/versions", token, Connection="close").replace(b"GET ", b"GET http://any.example:1")
+    assert (await said(served_site, sent)).startswith(b"HTTP/1.1 200")
+
+
+@pytest.mark.parametrize("method", ["CONNECT", "TRACE", "OPTIONS", "POST"])
+async def test_nested_body_of_a_method_that_is_not_offered_is_405(served_site: Site, method: str) -> None:
+    token = await served_site.agreed()
+    body = b"[" * 100
+    sent = request(method, "/2.2.1/tokens/DE/ABC/04", token, body, Content_Length="100", Connection="close")
+    answer = await said(served_site, sent)
+    assert answer.startswith(b"HTTP/1.1 405")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["status_code"] == 2000

@@ -1,18 +1,25 @@
 """What a peer may push, what comes of it, and that GET returns what was stored: OCPI 2.2.1 mod_tokens."""
 
 import asyncio
+import dataclasses
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 
-from agent.model import ListedToken, TokenType, Uid
-from agent.store.whitelist import Whitelist
+from agent.model import EnergyContract, ListedToken, Token, TokenType, Uid, WhitelistType
+from agent.ocpi.server.ports import Access, Caller, Refusal, Stored, TokenKey
+from agent.ocpi.tokens import TokenType as WireType
+from agent.runtime.token_push import TokenPush
+from agent.store.whitelist import Put, Whitelist
 from tests.ocpi_server.site import NAME, NOON, Site, card, client_of, site_in, stored_card
 
 URL = "/2.2.1/tokens/DE/ABC/04A1B2C3"
+KEY = TokenKey("DE", "ABC", "04A1B2C3", WireType.RFID)
 LATER = "2026-03-01T13:00:00Z"
 FULL = card(
     visual_number="DE-ABC-1",
@@ -25,6 +32,14 @@ FULL = card(
 
 async def stored(site: Site, uid: str = "04A1B2C3") -> list[ListedToken]:
     return list(await site.whitelist.find(Uid(uid)))
+
+
+def caller(*, peer: str = NAME, pushes_for_others: bool = False) -> Caller:
+    return Caller(peer, Access.EVERYTHING, "token", frozenset({("DE", "ABC")}), pushes_for_others)
+
+
+def raw(**changes: object) -> dict[str, msgspec.Raw]:
+    return {name: msgspec.Raw(json.dumps(value).encode()) for name, value in changes.items()}
 
 
 def codes(answer: httpx.Response) -> tuple[int, int]:
@@ -177,6 +192,9 @@ async def test_patch_changes_what_it_names_and_null_clears(peer: httpx.AsyncClie
         {"uid": "04FF", "last_updated": LATER},
         {"party_id": "XYZ", "last_updated": LATER},
         {"type": "APP_USER", "last_updated": LATER},
+        {"last_updated": "0001-01-01T00:00:00+14:00"},
+        {"contract_id": "C\n", "last_updated": LATER},
+        {"energy_contract": {}, "last_updated": LATER},
         {"whitelist": "SOMETIMES", "last_updated": LATER},
         {"group_id": 7, "last_updated": LATER},
         {"group_id": "x" * 37, "last_updated": LATER},
@@ -212,6 +230,170 @@ async def test_patches_at_once_lose_nothing_of_each_other(peer: httpx.AsyncClien
     )
     data = (await peer.get(URL)).json()["data"]
     assert {name: data[name] for name in fields} == fields
+
+
+async def test_token_with_a_time_far_ahead_can_be_patched_with_an_earlier_one(
+    site: Site, peer: httpx.AsyncClient
+) -> None:
+    await peer.put(URL, json=card(last_updated="2099-01-01T00:00:00Z"))
+    assert codes(await peer.patch(URL, json={"valid": False, "last_updated": "2098-01-01T00:00:00Z"})) == (200, 1000)
+    assert [one.token.valid for one in await stored(site)] == [False]
+
+
+class Interrupted:
+    """A whitelist whose token somebody else changes after every time that it was read."""
+
+    def __init__(self, whitelist: Whitelist, others: list[Token]) -> None:
+        self._whitelist = whitelist
+        self._others = others
+
+    async def get(self, country_code: str, party_id: str, uid: str, kind: TokenType) -> ListedToken | None:
+        found = await self._whitelist.get(country_code, party_id, uid, kind)
+        if self._others:
+            await self._whitelist.put(self._others.pop(0), "another")
+        return found
+
+    async def put(self, token: Token, peer: str, *, instead_of: Token | None = None) -> Put:
+        return await self._whitelist.put(token, peer, instead_of=instead_of)
+
+
+async def test_patch_that_another_one_overtakes_is_merged_with_what_that_brought(site: Site) -> None:
+    await site.whitelist.put(stored_card(), NAME)
+    others = [stored_card(group_id="G"), stored_card(group_id="G", issuer="Another")]
+    changes = raw(valid=False, last_updated=LATER)
+    assert await TokenPush(Interrupted(site.whitelist, others)).patch(caller(), KEY, changes) is Stored.UPDATED
+    at_one = NOON + timedelta(hours=1)
+    changed = stored_card(group_id="G", issuer="Another", valid=False, last_updated=at_one)
+    assert await stored(site) == [ListedToken(changed, NAME)]
+
+
+async def test_patch_that_a_newer_token_overtakes_changes_nothing(site: Site) -> None:
+    await site.whitelist.put(stored_card(), NAME)
+    newer = stored_card(last_updated=NOON + timedelta(hours=2))
+    changes = raw(valid=False, last_updated=LATER)
+    assert await TokenPush(Interrupted(site.whitelist, [newer])).patch(caller(), KEY, changes) is Stored.STALE
+    assert await stored(site) == [ListedToken(newer, "another")]
+
+
+async def test_patch_that_is_overtaken_all_the_time_is_3000(site: Site) -> None:
+    await site.whitelist.put(stored_card(), NAME)
+    others = [stored_card(issuer=f"Issuer {n}") for n in range(100)]
+    answer = await TokenPush(Interrupted(site.whitelist, others)).patch(
+        caller(), KEY, raw(valid=False, last_updated=LATER)
+    )
+    assert isinstance(answer, Refusal)
+    assert (answer.http_status, answer.status_code) == (200, 3000)
+    assert [one.token.valid for one in await stored(site)] == [True]
+
+
+async def test_patches_through_two_files_open_at_once_lose_nothing_of_each_other(tmp_path: Path, site: Site) -> None:
+    await site.whitelist.put(stored_card(), NAME)
+    other = await Whitelist.open(tmp_path / "whitelist.db")
+    both = [TokenPush(site.whitelist), TokenPush(other)]
+    fields: dict[str, Any] = {
+        "visual_number": "V",
+        "group_id": "G",
+        "language": "de",
+        "issuer": "I",
+        "contract_id": "C",
+        "valid": False,
+    }
+    answers = await asyncio.gather(
+        *(
+            both[number % 2].patch(caller(), KEY, raw(last_updated=LATER, **{name: value}))
+            for number, (name, value) in enumerate(fields.items())
+        )
+    )
+    await other.close()
+    assert set(answers) == {Stored.UPDATED}
+    assert await stored(site) == [ListedToken(stored_card(**fields, last_updated=NOON + timedelta(hours=1)), NAME)]
+
+
+FULL_CARD = stored_card(
+    visual_number="V",
+    group_id="G",
+    language="de",
+    default_profile_type="FAST",
+    energy_contract=EnergyContract("S", "C"),
+)
+
+
+@pytest.mark.parametrize("expected", [FULL_CARD, stored_card("04a1b2c3")])
+async def test_put_in_place_of_what_is_there_replaces_it(site: Site, expected: Token) -> None:
+    await site.whitelist.put(expected, NAME)
+    assert await site.whitelist.put(stored_card(issuer="New"), NAME, instead_of=expected) is Put.UPDATED
+    assert await stored(site) == [ListedToken(stored_card(issuer="New"), NAME)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"uid": "04a1b2c3"},
+        {"country_code": "de"},
+        {"contract_id": "other"},
+        {"issuer": "other"},
+        {"valid": False},
+        {"whitelist": WhitelistType.NEVER},
+        {"last_updated": NOON - timedelta(microseconds=1)},
+        {"visual_number": None},
+        {"group_id": "other"},
+        {"language": None},
+        {"default_profile_type": None},
+        {"energy_contract": None},
+        {"energy_contract": EnergyContract("S")},
+    ],
+)
+async def test_put_in_place_of_what_is_not_there_any_more_changes_nothing(site: Site, changes: dict[str, Any]) -> None:
+    await site.whitelist.put(FULL_CARD, NAME)
+    expected = dataclasses.replace(FULL_CARD, **changes)
+    assert await site.whitelist.put(stored_card(issuer="New"), NAME, instead_of=expected) is Put.STALE
+    assert await stored(site) == [ListedToken(FULL_CARD, NAME)]
+
+
+async def test_put_in_place_of_a_token_that_is_not_there_stores_nothing(site: Site) -> None:
+    assert await site.whitelist.put(stored_card(), NAME, instead_of=stored_card()) is Put.STALE
+    assert await stored(site) == []
+
+
+LONG = stored_card(
+    contract_id="c" * 64,
+    issuer="i" * 256,
+    visual_number="v" * 256,
+    group_id="g" * 64,
+    language="a language",
+    default_profile_type="p" * 256,
+    energy_contract=EnergyContract("s" * 256, "x" * 256),
+)
+"""As a peer's list may bring it: we read leniently."""
+
+ODD = stored_card(" 04A1B2C3", country_code="1\u00e9", party_id="!", contract_id="\u0007", issuer="", group_id="\n")
+"""As no reading lets it in any more."""
+
+
+@pytest.mark.parametrize("token", [LONG, ODD])
+async def test_stored_token_is_given_back_exactly_whatever_the_limits_are_now(site: Site, token: Token) -> None:
+    await site.whitelist.put(token, NAME)
+    key = TokenKey(token.country_code, token.party_id, token.uid, WireType.RFID)
+    assert await TokenPush(site.whitelist).get(caller(pushes_for_others=True), key) == token
+
+
+async def test_answer_holds_a_stored_token_beyond_the_limits_as_it_is(site: Site, peer: httpx.AsyncClient) -> None:
+    await site.whitelist.put(LONG, NAME)
+    data = (await peer.get(URL)).json()["data"]
+    texts = {name: getattr(LONG, name) for name in ("contract_id", "issuer", "visual_number", "group_id", "language")}
+    assert {name: data[name] for name in texts} == texts
+    assert data["energy_contract"] == {"supplier_name": "s" * 256, "contract_id": "x" * 256}
+
+
+@pytest.mark.parametrize("token", [LONG, ODD])
+async def test_token_beyond_the_limits_can_be_blocked_by_a_patch(site: Site, token: Token) -> None:
+    await site.whitelist.put(token, NAME)
+    key = TokenKey(token.country_code, token.party_id, token.uid, WireType.RFID)
+    changes = raw(valid=False, last_updated=LATER)
+    assert await TokenPush(site.whitelist).patch(caller(pushes_for_others=True), key, changes) is Stored.UPDATED
+    assert await stored(site) == [
+        ListedToken(dataclasses.replace(token, valid=False, last_updated=NOON + timedelta(hours=1)), NAME)
+    ]
 
 
 async def test_pushed_token_is_as_fresh_as_its_peers_last_sync(site: Site, peer: httpx.AsyncClient) -> None:

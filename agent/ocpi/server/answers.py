@@ -7,10 +7,10 @@ from typing import Any
 import msgspec
 from starlette.responses import Response
 
+from agent import model
 from agent.ocpi import envelope
 from agent.ocpi.server.ports import Refusal
 from agent.ocpi.timestamps import as_utc
-from agent.ocpi.tokens import Token
 
 
 def success(data: object = None, *, http_status: int = 200, message: str | None = None) -> Response:
@@ -28,10 +28,16 @@ def failed(http_status: int, message: str, headers: Mapping[str, str] | None = N
     return _response(http_status, 3000 if http_status >= 500 else 2000, message, headers=headers)
 
 
-def written(token: Token) -> dict[str, Any]:
+def written(token: model.Token) -> dict[str, Any]:
     """A token as it goes out: only what is set, and the time as exactly as OCPI's 25 characters hold it."""
     fields: dict[str, Any] = msgspec.to_builtins(token)
-    return fields | {"last_updated": exact_text(token.last_updated)}
+    return _set(fields) | {"last_updated": exact_text(token.last_updated)}
+
+
+def _set(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: _set(value) if isinstance(value, dict) else value for name, value in fields.items() if value is not None
+    }
 
 
 def exact_text(moment: datetime) -> str:

@@ -1,10 +1,12 @@
 """What every request passes before it reaches a module: who sends it, and how much. Answers whatever happens."""
 
 import logging
+import re
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import unquote
 from uuid import uuid4
 
 from starlette.datastructures import Headers
@@ -13,12 +15,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from agent.errors import AgentError
 from agent.ocpi.headers import number
-from agent.ocpi.server.answers import failed, refused
+from agent.ocpi.server.answers import failed
 from agent.ocpi.server.authorization import candidates
-from agent.ocpi.server.limits import Gone, Oversized, PerMinute, is_nested_too_deep, read_body
-from agent.ocpi.server.ports import Access, Caller, Callers, Refusal
+from agent.ocpi.server.limits import Gone, Oversized, PerMinute, read_body
+from agent.ocpi.server.ports import Access, Caller, Callers
 
 log = logging.getLogger(__name__)
+
+_WHOLE_URL = re.compile(rb"https?://[^/]*", re.IGNORECASE)
 
 _LONGEST_ECHO = 256
 """Characters of a header that is sent back: a UUID has 36."""
@@ -91,6 +95,7 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = Headers(scope=scope)
+        scope = _in_origin_form(scope)
         functional = scope["path"] == self._functional or scope["path"].startswith(f"{self._functional}/")
         outgoing = _Outgoing(send, [*_ids(headers), *(_way_back(headers, self._us) if functional else ())])
         try:
@@ -152,14 +157,21 @@ class Gate:
         if isinstance(body, Oversized):
             closing = None if body.drained else {"Connection": "close"}
             return failed(413, f"the body is larger than {most} bytes", closing)
-        if is_nested_too_deep(body):
-            return refused(Refusal(2001, "the body is nested too deep"))
         return body
 
 
 async def _apologise(scope: Scope, receive: Receive, send: _Outgoing) -> None:
     if not send.started:
         await failed(500, "this request could not be served")(scope, receive, send)
+
+
+def _in_origin_form(scope: Scope) -> Scope:
+    """RFC 9112, 3.2.2: a server takes a whole URL as the target, too, though only proxies are meant to get one."""
+    target: bytes = scope.get("raw_path") or b""
+    if not (whole := _WHOLE_URL.match(target)):
+        return scope
+    path = target[whole.end() :] or b"/"
+    return {**scope, "raw_path": path, "path": unquote(path.decode("latin-1"))}
 
 
 def _unauthorized(message: str) -> Response:
@@ -173,10 +185,14 @@ def _ids(headers: Headers) -> list[tuple[bytes, bytes]]:
 
 
 def _way_back(headers: Headers, us: tuple[str, str]) -> list[tuple[bytes, bytes]]:
-    """OCPI 2.2.1 transport_and_format, Message Routing: to whom it came from, from whom it was sent to."""
+    """OCPI 2.2.1 transport_and_format, Message Routing: to whom the request came from, and always from us.
+
+    A request for another party is served like any other. What it may do depends on its credentials token alone, to
+    refuse it as unknown (4001) is a hub's part, and hubs exist that leave their own party in a broadcast.
+    """
     back: list[tuple[bytes, bytes]] = []
     for part, ours in zip(("country-code", "party-id"), us, strict=True):
-        back.append((f"OCPI-from-{part}".encode(), _echo(headers.get(f"OCPI-to-{part}")) or ours.encode()))
+        back.append((f"OCPI-from-{part}".encode(), ours.encode()))
         if sender := _echo(headers.get(f"OCPI-from-{part}")):
             back.append((f"OCPI-to-{part}".encode(), sender))
     return back

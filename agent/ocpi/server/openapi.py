@@ -12,6 +12,15 @@ from agent.ocpi.versions import VERSION
 
 _Object = dict[str, Any]
 
+_HEADERS: dict[str, _Object] = {
+    "X-Request-ID": {"type": "string"},
+    "X-Correlation-ID": {"type": "string"},
+    "OCPI-from-country-code": {"type": "string"},
+    "OCPI-from-party-id": {"type": "string"},
+    "Retry-After": {"type": "integer", "minimum": 1, "description": "Seconds"},
+}
+"""What answers carry."""
+
 
 def document(public_url: str = "https://cpo.example.com/ocpi") -> _Object:
     """The whole document, with `public_url` as the server that it describes."""
@@ -39,6 +48,7 @@ def document(public_url: str = "https://cpo.example.com/ocpi") -> _Object:
                     "description": "`Token`, a space, and the credentials token in base64",
                 }
             },
+            "headers": {name: {"required": True, "schema": schema} for name, schema in _HEADERS.items()},
             "schemas": _schemas(),
         },
     }
@@ -90,16 +100,29 @@ def _operation(summary: str, responses: _Object, body: str | None = None, *, rou
         "429": _refusal("Too many requests: see Retry-After"),
     }
     headers = ["X-Request-ID", "X-Correlation-ID"]
+    answered = headers + (["OCPI-from-country-code", "OCPI-from-party-id"] if routed else [])
     if routed:
         headers += [f"OCPI-{way}-{part}" for way in ("from", "to") for part in ("country-code", "party-id")]
     operation: _Object = {
         "summary": summary,
         "parameters": [_parameter(name, "header", {"type": "string"}) for name in headers],
-        "responses": dict(sorted((responses | everywhere).items())),
+        "responses": {
+            status: answer | {"headers": _headers(status, answered)}
+            for status, answer in sorted((responses | everywhere).items())
+        },
     }
     if body is not None:
         operation["requestBody"] = {"required": True, "content": _json({"$ref": f"#/components/schemas/{body}"})}
     return operation
+
+
+def _headers(status: str, names: list[str]) -> _Object:
+    if status == "400":
+        # What is no HTTP is answered before anybody knows where it was meant to go.
+        names = [name for name in names if name.startswith("X-")]
+    if status == "429":
+        names = [*names, "Retry-After"]
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
 def _parameter(name: str, where: str, schema: _Object) -> _Object:
@@ -148,9 +171,9 @@ def _schemas() -> _Object:
             "status_code timestamp",
         ),
         "DateTime": {"type": "string", "format": "date-time", "maxLength": 25, "description": "In UTC"},
-        "CountryCode": {"type": "string", "pattern": "^[!-~]{2}$"},
-        "PartyId": {"type": "string", "pattern": "^[!-~]{1,3}$"},
-        "CiString36": {"type": "string", "pattern": "^[!-~]{1,36}$"},
+        "CountryCode": {"type": "string", "pattern": "^[A-Za-z]{2}$"},
+        "PartyId": {"type": "string", "pattern": "^[A-Za-z0-9]{1,3}$"},
+        "CiString36": {"type": "string", "pattern": "^[!-~]([ -~]{0,34}[!-~])?$"},
         "TokenType": {"type": "string", "enum": ["AD_HOC_USER", "APP_USER", "OTHER", "RFID"]},
         "Version": _object({"version": {"type": "string"}, "url": {"type": "string", "format": "uri"}}, "version url"),
         "VersionDetails": _object(

@@ -8,6 +8,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from uuid import uuid4
 
 import h11
 import uvicorn
@@ -56,6 +57,8 @@ class OcpiServer:
             log_config=None,
             log_level=logging.ERROR,
             server_header=False,
+            # Whatever the environment says: who else may name another address would get round the limits.
+            forwarded_allow_ips="127.0.0.1,::1",
             timeout_keep_alive=int(_IDLE_S),
             timeout_graceful_shutdown=int(_STOP_S),
         )
@@ -105,6 +108,9 @@ def _listening(host: str, port: int) -> socket.socket:
         listener = socket.create_server((host, port), family=family, backlog=128)
     except OSError as error:
         raise ConfigError(f"ocpi.server: can't listen on {host} port {port}: {error.strerror or error}") from error
+    # Connections inherit it. asyncio sets it for sockets that name their protocol, which those of create_server don't:
+    # every answer's body would wait 40 ms for the acknowledgement of its head.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     listener.settimeout(0)
     return listener
 
@@ -136,12 +142,18 @@ class _Impatient(H11Protocol):
         super().connection_lost(exc)
 
     def send_400_response(self, msg: str) -> None:
+        if self.cycle is not None:
+            # Where it is a body that breaks off, its request is being served, and must not be answered once more.
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             body = envelope.encode(None, at=datetime.now(UTC), status_code=2000, status_message=msg)
             headers = [
                 (b"Content-Type", b"application/json"),
                 (b"Content-Length", str(len(body)).encode()),
                 (b"Connection", b"close"),
+                # What it sent as its own ids can't be read.
+                *((name, str(uuid4()).encode()) for name in (b"X-Request-ID", b"X-Correlation-ID")),
             ]
             for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
