@@ -20,7 +20,7 @@ from agent.ocpi.addressing import Party
 from agent.ocpi.credentials import CREDENTIALS, Credentials
 from agent.ocpi.envelope import UNREADABLE
 from agent.ocpi.server.answers import failed, refused, success, written
-from agent.ocpi.server.gate import DEFAULT_LIMITS, Gate, Limits, incoming
+from agent.ocpi.server.gate import DEFAULT_LIMITS, Gate, Incoming, Limits, incoming
 from agent.ocpi.server.limits import is_nested_too_deep
 from agent.ocpi.server.ports import (
     Callers,
@@ -101,24 +101,30 @@ class _Modules:
         arrived = incoming(request.scope)
         match request.method:
             case "POST":
-                if refusal := await self._credentials.may_register(arrived.caller):
-                    return _refused(refusal)
-                theirs = _read(CREDENTIALS, arrived.body)
-                if isinstance(theirs, Response):
-                    return theirs
-                return _exchanged(await self._credentials.register(arrived.caller, theirs), 201)
+                return await self._register(arrived)
             case "PUT":
-                if refusal := await self._credentials.may_update(arrived.caller):
-                    return _refused(refusal)
-                theirs = _read(CREDENTIALS, arrived.body)
-                if isinstance(theirs, Response):
-                    return theirs
-                return _exchanged(await self._credentials.update(arrived.caller, theirs), 200)
+                return await self._update(arrived)
             case "DELETE":
                 refusal = await self._credentials.unregister(arrived.caller)
                 return success() if refusal is None else _refused(refusal)
             case _:
                 return success(await self._credentials.shown(arrived.caller))
+
+    async def _register(self, arrived: Incoming) -> Response:
+        if refusal := await self._credentials.may_register(arrived.caller):
+            return _refused(refusal)
+        theirs = _read(CREDENTIALS, arrived.body)
+        if isinstance(theirs, Response):
+            return theirs
+        return _exchanged(await self._credentials.register(arrived.caller, theirs), 201)
+
+    async def _update(self, arrived: Incoming) -> Response:
+        if refusal := await self._credentials.may_update(arrived.caller):
+            return _refused(refusal)
+        theirs = _read(CREDENTIALS, arrived.body)
+        if isinstance(theirs, Response):
+            return theirs
+        return _exchanged(await self._credentials.update(arrived.caller, theirs), 200)
 
     async def tokens(self, request: Request) -> Response:
         key = _key(request, self._above_key)
