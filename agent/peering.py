@@ -14,7 +14,7 @@ from agent.ocpi.client import OcpiClient, tls_context
 from agent.runtime.breaker import Breaker
 from agent.runtime.peer import Peer, WatchTimes
 from agent.runtime.token_sync import SyncSettings, TokenSync
-from agent.store.peers import PeerRelation, PeerRole, PeerStatus, PeerStore
+from agent.store.peers import PeerRelation, PeerRole, PeerStatus, Relations
 from agent.store.whitelist import Whitelist
 
 Party = tuple[str, str]
@@ -66,11 +66,22 @@ async def read_relations(folder: Path) -> list[PeerRelation]:
     path = folder / "state.db"
     if not path.exists():
         return []
-    store = await PeerStore.open(path)
+    kept = await Relations.open_read_only(path)
     try:
-        return await store.relations()
+        return await kept.relations()
     finally:
-        await store.close()
+        await kept.close()
+
+
+async def parties(config: Config) -> list[tuple[str, tuple[str, ...]]]:
+    """Every peer that is asked about cards, with its parties as `DE-ABC`. Raises StoreError."""
+    named = [(section.name, (f"{section.country_code}-{section.party_id}",)) for section in config.peer]
+    relations = await read_relations(Path(config.storage.directory))
+    theirs = {relation.name: relation.roles for relation in relations}
+    return named + [
+        (terms.name, tuple(f"{role.country_code}-{role.party_id}" for role in theirs[terms.name]))
+        for terms in registered(relations, config)
+    ]
 
 
 def registered(relations: Iterable[PeerRelation], config: Config) -> list[PeerTerms]:

@@ -98,6 +98,7 @@ def policy(config_path: Path) -> None:
     """Print this device's decision table as a document to hand to an eMSP (Markdown)."""
     from agent.config import policy_of
     from agent.core.policy_document import policy_document
+    from agent.peering import parties
 
     loaded = load(config_path)
     click.echo(
@@ -105,7 +106,7 @@ def policy(config_path: Path) -> None:
             policy_of(loaded.policy),
             party=f"{loaded.party.country_code}-{loaded.party.party_id}",
             location_id=loaded.location.id,
-            peers=[(p.name, (f"{p.country_code}-{p.party_id}",)) for p in loaded.peer],
+            peers=asyncio.run(parties(loaded)),
             version=__version__,
         )
     )

@@ -14,7 +14,7 @@ from typing import Self
 import aiosqlite
 
 from agent.errors import BusyError
-from agent.store.database import Database, from_us, open_state, to_us
+from agent.store.database import Database, ReadOnlyDatabase, from_us, look_at_state, open_state, to_us
 from agent.store.peer_rows import (
     REGISTERED,
     Accepted,
@@ -69,11 +69,33 @@ _ACCEPT = "INSERT INTO accepted_token (hash, peer, kind, created_at, expires_at)
 _FORGET_TOKENS = "DELETE FROM accepted_token WHERE peer = ?"
 
 
-class PeerStore:
+class Relations:
+    """What is agreed with each peer, to be read."""
+
+    def __init__(self, kept: Database | ReadOnlyDatabase) -> None:
+        """Use an open `state.db`, which the caller closes."""
+        self._kept = kept
+
+    @staticmethod
+    async def open_read_only(path: Path) -> "Relations":
+        """Open the file without changing anything of it, for these alone. Raises StoreError."""
+        return Relations(await look_at_state(path))
+
+    async def close(self) -> None:
+        """Close the file."""
+        await self._kept.close()
+
+    async def relations(self) -> list[PeerRelation]:
+        """Every peer that was ever invited or registered, by name. Raises StoreError."""
+        return [relation_of(row) for row in await self._kept.read_aside("read the peers", _RELATIONS, (None, None))]
+
+
+class PeerStore(Relations):
     """The tables `peer` and `accepted_token` of `state.db`. Other processes may change them at any time."""
 
     def __init__(self, database: Database) -> None:
         """Use an open `state.db`, which the caller closes."""
+        super().__init__(database)
         self._database = database
 
     @classmethod
@@ -81,15 +103,7 @@ class PeerStore:
         """Open the file for this store alone; `close` closes it. Raises StoreError."""
         return cls(await open_state(path))
 
-    async def close(self) -> None:
-        """Close the file."""
-        await self._database.close()
-
     # ---- reading
-
-    async def relations(self) -> list[PeerRelation]:
-        """Every peer that was ever invited or registered, by name. Raises StoreError."""
-        return [relation_of(row) for row in await self._database.read("read the peers", _RELATIONS, (None, None))]
 
     async def relation(self, name: str) -> PeerRelation | None:
         """One of them. Raises StoreError."""

@@ -417,3 +417,11 @@ async def test_correlation_id_is_the_same_from_the_record_to_the_hub(tmp_path: P
         printed = await site.command("authorizations", "--json")
         assert json.loads(printed.out.splitlines()[0])["correlation_id"] == settled.entry.correlation_id
         assert settled.entry.correlation_id in (await site.command("authorizations")).out
+
+
+async def test_registered_peer_stands_in_the_policy_and_in_what_is_explained(site: Site) -> None:
+    await site.registers()
+    assert "DE-ABC" in (await site.command("policy")).out
+    await site.command("tokens", "sync")
+    assert "asked:   acme" in (await site.command("tokens", "explain", ASKED)).out
+    assert "asked:   acme" in (await site.command("tokens", "explain", "0A00000001")).out
