@@ -19,13 +19,12 @@ from agent.config import Config, EvseSection, ReaderSection, RelaySection, polic
 from agent.core.uid import UidFormat
 from agent.errors import BusyError, DeviceError, StoreError
 from agent.model import EndReason, Policy, Tap
-from agent.peering import PeerTerms, client_of, configured, peer_of, sync_lock, sync_of, terms_of
+from agent.peering import PeerTerms, client_of, configured, peer_of, sync_of, terms_of
 from agent.ports import Reader, ReaderState
 from agent.runtime.authorize import PeerBackend
 from agent.runtime.charge_point import EvseTapLoop, Settled
 from agent.runtime.membership import Member, Membership
 from agent.runtime.peer import Peer
-from agent.runtime.sync_lock import alone
 from agent.runtime.sync_schedule import Syncing, SyncSchedule
 from agent.runtime.whitelist_repair import WhitelistRepair
 from agent.store.database import open_state
@@ -225,16 +224,12 @@ def _membership_of(
 
         await registrar_of(config, stores.peers).settle(name)
 
-    async def dismiss(name: str) -> int:
-        with alone(sync_lock(stores.folder)):
-            return await stores.whitelist.withdraw_peer(name)
-
     return Membership(
         stores.peers,
         schedule,
         admit=lambda relation: _member_of(terms_of(relation, config), config, stores, repair),
         settle=settle,
-        dismiss=dismiss,
+        dismiss=stores.whitelist.withdraw_peer,
         supervise=_supervise,
         linger_s=policy.deadline_s + policy.late_window_s,
     )

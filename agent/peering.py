@@ -95,9 +95,9 @@ def registered(relations: Iterable[PeerRelation], config: Config) -> list[PeerTe
 
 
 def terms_of(relation: PeerRelation, config: Config) -> PeerTerms:
-    """What a registration says; a hub may bring everybody's tokens, and so may who is named in push_for_others."""
+    """What a registration says. Whose tokens it may bring beside its own is not for the peer to say, hub or not."""
     hub = any(role.role == "HUB" for role in relation.roles)
-    for_others = hub or relation.name in config.ocpi.server.push_for_others
+    for_others = relation.name in config.ocpi.server.bring_for_others
     return PeerTerms(
         relation.name,
         relation.their_token or "",

@@ -3,20 +3,31 @@
 Imported only where it is needed: the server's libraries cost the memory that a small controller has not.
 """
 
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from agent.config import Config
-from agent.errors import ConfigError
+from agent.errors import BusyError, ConfigError
 from agent.ocpi.server.app import create_app, versions_url
 from agent.ocpi.server.gate import Limits
 from agent.ocpi.server.serve import OcpiServer, tls_of
 from agent.runtime.exchange import Us, connect_as
 from agent.runtime.reception import Reception, TokenDesk
 from agent.runtime.registration import Registrar
+from agent.runtime.sync_lock import locked
 from agent.runtime.token_push import TokenPush
 from agent.store.peers import PeerStore
 from agent.store.whitelist import Whitelist
+
+log = logging.getLogger(__name__)
+
+_SERVING = "serving.lock"
+
+_TURN_S = 1.0
+"""How often the agent tries for an address that a command has: that takes seconds, or as long as a peer is slow."""
 
 
 def require_server(config: Config) -> None:
@@ -47,23 +58,60 @@ def registrar_of(config: Config, store: PeerStore) -> Registrar:
     )
 
 
+@contextmanager
+def serving_alone_in(folder: Path) -> Iterator[None]:
+    """For a command that serves while no agent does: another one, and an agent that starts, wait for its end.
+
+    Raises BusyError, StoreError.
+    """
+    with locked(folder / _SERVING, "another command is exchanging credentials: wait for it to end"):
+        yield
+
+
 class Serving:
     """Listens from the moment it is made, and serves while `run` runs; may be run again."""
 
     def __init__(self, config: Config, config_path: Path, store: PeerStore, whitelist: Whitelist) -> None:
-        """Raises ConfigError for an address that can't be had, or a certificate that can't be read."""
+        """Raises ConfigError for an address that can't be had, or a certificate that can't be read.
+
+        An address that a command has for the moment is no reason not to start: `run` waits for it.
+        """
         self._make = _server_of(config, config_path, store, whitelist)
-        self._listening: OcpiServer | None = self._make()
+        self._folder = Path(config.storage.directory)
+        self._listening: OcpiServer | None = None
+        try:
+            self._listening = self._make()
+        except ConfigError as error:
+            if not _is_command_serving(self._folder):
+                raise
+            log.warning("a command is exchanging credentials, the agent serves when that is over: %s", error)
 
     async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until cancelled; requests under way are finished first, within a few seconds."""
-        server, self._listening = self._listening or self._make(), None
+        server, self._listening = self._listening or await self._in_turn(), None
         await server.run(on_ready)
+
+    async def _in_turn(self) -> OcpiServer:
+        while True:
+            try:
+                return self._make()
+            except ConfigError:
+                if not _is_command_serving(self._folder):
+                    raise
+            await asyncio.sleep(_TURN_S)
 
     def close(self) -> None:
         """Stop listening, if it was not run."""
         if self._listening is not None:
             self._listening.close()
+
+
+def _is_command_serving(folder: Path) -> bool:
+    try:
+        with serving_alone_in(folder):
+            return False
+    except BusyError:
+        return True
 
 
 def _server_of(config: Config, config_path: Path, store: PeerStore, whitelist: Whitelist) -> Callable[[], OcpiServer]:
@@ -78,7 +126,7 @@ def _server_of(config: Config, config_path: Path, store: PeerStore, whitelist: W
     app = create_app(
         public_url=settings.public_url or "",
         us=(us.country_code, us.party_id),
-        callers=TokenDesk(store, push_for_others=frozenset(settings.push_for_others)),
+        callers=TokenDesk(store, push_for_others=frozenset(settings.bring_for_others)),
         credentials=reception,
         tokens=TokenPush(whitelist),
         limits=Limits(

@@ -5,7 +5,7 @@ Each works beside a running agent, which takes notice by itself.
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from datetime import timedelta
 from pathlib import Path
 
@@ -17,10 +17,9 @@ from agent.config import Config
 from agent.errors import BusyError, ConfigError, StoreError
 from agent.main import alone_in, storage_folder
 from agent.ocpi.client import tls_context
-from agent.peering import PeerTerms, configured, read_relations, registered, sync_lock
+from agent.peering import PeerTerms, configured, read_relations, registered
 from agent.runtime.peer_check import CheckedPeer, Finding, Level, check_peer
-from agent.runtime.sync_lock import alone
-from agent.serving import Serving, registrar_of, require_server
+from agent.serving import Serving, registrar_of, require_server, serving_alone_in
 from agent.store.peers import PeerRelation, PeerStore
 from agent.store.whitelist import Whitelist
 
@@ -61,6 +60,10 @@ async def register(
         )
     click.echo(harmless(f"{name}: {_in_words(relation)}"))
     _say_note(relation)
+    if any(role.role == "HUB" for role in relation.roles) and name not in config.ocpi.server.bring_for_others:
+        click.echo(
+            f"it is a hub: of its list, only its own tokens are taken until ocpi.server.bring_for_others has {name}"
+        )
     if agent_runs:
         click.echo("the running agent asks it about cards, and pulls its tokens, from now on")
     else:
@@ -98,14 +101,14 @@ async def unregister(config: Config, name: str, *, force: bool) -> None:
         ended = await registrar_of(config, store).unregister(name, force=force)
     click.echo(harmless(f"{name}: unregistered; {ended.detail}"))
     path = Path(config.storage.directory) / "whitelist.db"
-    if not path.exists():
+    if not path.exists() or name in {section.name for section in config.peer}:
         return
+    # Not noted as done: a push that was let in a moment ago may come after it. The agent does it once more.
     try:
-        with alone(sync_lock(path.parent)):
-            whitelist = await Whitelist.open(path, shared=True)
-            async with closed_by(whitelist.close):
-                withdrawn = await whitelist.withdraw_peer(name)
-    except (BusyError, StoreError) as error:
+        whitelist = await Whitelist.open(path, shared=True)
+        async with closed_by(whitelist.close):
+            withdrawn = await whitelist.withdraw_peer(name)
+    except StoreError as error:
         click.echo(f"its tokens are withdrawn by the agent, soon or at its next start, and not here: {harmless(error)}")
         return
     click.echo(f"{withdrawn} tokens that it had brought are withdrawn")
@@ -145,14 +148,11 @@ async def _store(config: Config) -> AsyncIterator[PeerStore]:
 async def _reachable(config: Config, config_path: Path, store: PeerStore) -> AsyncIterator[bool]:
     """Our server answers the peer's call-back: the running agent's, or one of our own. True for the agent's."""
     folder = storage_folder(config)
-    with ExitStack() as stack:
-        try:
-            # Also keeps an agent from starting in the middle: it would find its port taken.
-            stack.enter_context(alone_in(folder))
-        except BusyError:
-            await _check_listening(config)
-            yield True
-            return
+    if _agent_runs_in(folder):
+        await _check_listening(config)
+        yield True
+        return
+    with serving_alone_in(folder):
         whitelist = await Whitelist.open(folder / "whitelist.db", shared=True)
         async with closed_by(whitelist.close):
             serving = asyncio.create_task(Serving(config, config_path, store, whitelist).run())
@@ -161,6 +161,15 @@ async def _reachable(config: Config, config_path: Path, store: PeerStore) -> Asy
             finally:
                 serving.cancel()
                 await asyncio.gather(serving, return_exceptions=True)
+
+
+def _agent_runs_in(folder: Path) -> bool:
+    """Looked at and let go of: an agent may start, and the relays may be opened, while a slow peer takes its time."""
+    try:
+        with alone_in(folder):
+            return False
+    except BusyError:
+        return True
 
 
 async def _check_listening(config: Config) -> None:

@@ -157,7 +157,7 @@ class ServerSection(Section, frozen=True, kw_only=True):
     body_limit_kib: Annotated[int, msgspec.Meta(ge=4, le=1024)] = 64
     requests_per_minute: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 6000
     failed_logins_per_minute: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 60
-    push_for_others: tuple[Name, ...] = ()
+    bring_for_others: tuple[Name, ...] = ()
 
 
 class OcpiSection(Section, frozen=True, kw_only=True):

@@ -223,7 +223,7 @@ def roles_of(theirs: Credentials) -> tuple[PeerRole, ...]:
     """The roles of a credentials object as the store keeps them; each once.
 
     "A Hub SHALL NOT report all the other connected parties as a role" (OCPI 2.2.1 credentials): what a hub names
-    beside itself is not believed. It would own the tokens of others; that is `push_for_others`, for us to give.
+    beside itself is not believed. It would own the tokens of others; that is `bring_for_others`, for us to give.
     """
     roles = [
         PeerRole(harmless(r.role).upper(), r.country_code, r.party_id, harmless(r.name, token_forms(theirs.token)))

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-from agent.errors import BusyError, ConfigError, PeerError, StoreError
+from agent.errors import AgentError, ConfigError, StoreError
 from agent.runtime.peer import Peer
 from agent.runtime.sync_schedule import Syncing
-from agent.store.peers import PeerRelation, PeerStatus
+from agent.store.peers import PeerRelation
 
 log = logging.getLogger(__name__)
 
@@ -21,7 +21,7 @@ LOOK_EVERY_S = 0.5
 """A relation may change in another process, which can't tell us. One row is read; who registers waits this long."""
 
 TRY_AGAIN_S = 60.0
-"""How soon what failed, of a relation that has not changed since, is tried again."""
+"""How soon what failed is tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +42,10 @@ class Relations(Protocol):
 
     async def changed(self) -> int:
         """Rises with every change. Raises StoreError."""
+        ...
+
+    async def withdrawn(self, name: str, ending: int) -> None:
+        """Note that a peer's tokens are withdrawn, up to this ending of the relation. Raises StoreError."""
         ...
 
 
@@ -89,13 +93,13 @@ class Membership:
         self._members: dict[str, Member] = {}
         self._peers: dict[str, Peer] = {}
         self._fixed: set[str] = set()
+        self._overruled: set[str] = set()
         self._registered: dict[str, PeerRelation] = {}
-        self._dismissed: dict[str, int] = {}
-        self._not_before: dict[str, float] = {}
         self._watching: dict[str, asyncio.Task[None]] = {}
+        self._errands: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._leaving: dict[asyncio.Task[None], Member] = {}
         self._seen: int | None = None
-        self._unfinished = False
+        self._due = False
         self._running = False
         self._looking = asyncio.Lock()
 
@@ -112,7 +116,8 @@ class Membership:
     def add_fixed(self, name: str, member: Member) -> None:
         """A peer of the configuration: it stays, and no registered one can take its name."""
         self._fixed.add(name)
-        self._enter(name, member)
+        self._put(name, member)
+        self._schedule.add(member.sync)
 
     async def run(self) -> None:
         """Watch the peers, and see who comes and goes, until cancelled."""
@@ -125,14 +130,14 @@ class Membership:
                 await self._look_again()
         finally:
             self._running = False
-            tasks = list(self._watching.values())
+            watching = list(self._watching.values())
             self._watching.clear()
-            await _stop(tasks)
+            await _stop(watching)
 
     async def close(self) -> None:
         """Close every peer."""
         members = [*self._members.values(), *self._leaving.values()]
-        await _stop(list(self._leaving))
+        await _stop([*self._errands.values(), *self._leaving])
         self._members.clear()
         self._peers.clear()
         for member in members:
@@ -141,13 +146,18 @@ class Membership:
     async def look(self) -> None:
         """See now who is registered. Raises StoreError."""
         async with self._looking:
-            self._seen = await self._relations.changed()
-            self._unfinished = False
-            relations = await self._relations.relations()
-            for relation in relations:
-                await self._see(relation)
-            for name in self._registered.keys() - {relation.name for relation in relations}:
-                await self._leave(name)
+            self._due = False  # an errand that ends meanwhile makes it due again
+            try:
+                number = await self._relations.changed()
+                relations = await self._relations.relations()
+                for relation in relations:
+                    await self._see(relation)
+                for name in self._registered.keys() - {relation.name for relation in relations}:
+                    await self._leave(name)
+                self._seen = number
+            except BaseException:
+                self._due = True
+                raise
 
     async def successor(self, peer: Peer) -> Peer | None:
         """Who has taken the place of a peer that rejects our token: new ones may have been agreed a moment ago."""
@@ -157,7 +167,7 @@ class Membership:
 
     async def _look_again(self) -> None:
         try:
-            if self._unfinished or self._needs_settling() or await self._relations.changed() != self._seen:
+            if self._due or self._is_to_be_settled() or await self._relations.changed() != self._seen:
                 await self.look()
         except StoreError as error:
             # The database that every tap is recorded in: whoever holds a card will see to it, and hear of it.
@@ -165,55 +175,60 @@ class Membership:
 
     async def _see(self, relation: PeerRelation) -> None:
         name = relation.name
-        before = self._registered.get(name)
         if name in self._fixed:
-            if before is None and _is_of_use(relation):
-                log.error("peer %s: a [[peer]] of the configuration and a registered one; the former is used", name)
-                self._registered[name] = relation
+            self._overrule(relation)
             return
-        if _is_of_use(relation):
-            if before is None or _terms(before) != _terms(relation):
-                await self._join(relation)
-            elif self._is_rejected(name) and relation.their_previous_token is not None:
-                await self._settle_tokens(name)
-            return
-        if before is not None:
+        if relation.is_to_be_withdrawn:
+            # Before it may come back: what it brings from then on is good again.
             await self._leave(name)
-        if relation.status is PeerStatus.UNREGISTERED and self._dismissed.get(name) != relation.revision:
-            await self._withdraw(name, relation.revision)
+            self._begin("withdraw", name, lambda: self._withdraw(relation))
+        elif not _is_of_use(relation):
+            await self._leave(name)
+        elif name not in self._registered or _terms(self._registered[name]) != _terms(relation):
+            await self._join(relation)
+        else:
+            self._registered[name] = relation
+            if self._is_rejected(name) and relation.their_previous_token is not None:
+                self._begin("settle", name, lambda: self._settle_tokens(name))
+
+    def _overrule(self, relation: PeerRelation) -> None:
+        if relation.name not in self._overruled and _is_of_use(relation):
+            self._overruled.add(relation.name)
+            log.error(
+                "peer %s: a [[peer]] of the configuration and a registered one; the former is used", relation.name
+            )
 
     async def _join(self, relation: PeerRelation) -> None:
         name = relation.name
-        if not self._is_due(name):
-            return
         try:
             member = self._admit(relation)
         except ConfigError as error:
             log.error("peer %s: is registered, but can't be used: %s", name, error)
-            self._later(name)
+            self._begin("wait", name, self._wait)
             return
-        if name in self._registered:
-            await self._leave(name)
+        before = self._members.get(name)
         self._registered[name] = relation
-        self._not_before.pop(name, None)
-        self._enter(name, member)
+        self._put(name, member)  # at once: no card finds nobody to ask
+        await self._clear_away(name, before)
+        self._schedule.add(member.sync)
         if self._running:
             self._watch(name)
         log.info("peer %s: registered; it is asked about cards from now on, and its tokens are pulled", name)
 
-    def _enter(self, name: str, member: Member) -> None:
+    def _put(self, name: str, member: Member) -> None:
         member.peer.succeeded_by(self.successor)
         self._members[name] = member
         self._peers[name] = member.peer
-        self._schedule.add(member.sync)
 
     async def _leave(self, name: str) -> None:
         self._registered.pop(name, None)
-        self._not_before.pop(name, None)
-        member = self._members.pop(name, None)
+        self._peers.pop(name, None)
+        await self._clear_away(name, self._members.pop(name, None))
+
+    async def _clear_away(self, name: str, member: Member | None) -> None:
+        """Nobody is to use it any more; what is on its way has its time."""
         if member is None:
             return
-        self._peers.pop(name)
         await self._schedule.remove(name)
         watching = self._watching.pop(name, None)
         await _stop([watching] if watching else [])
@@ -225,49 +240,49 @@ class Membership:
         await asyncio.sleep(self._linger_s)
         await member.close()
 
-    async def _withdraw(self, name: str, revision: int) -> None:
-        """Who has no contract with us any more vouches for no card."""
-        if not self._is_due(name):
-            return
+    # ---- what takes longer than a look
+
+    def _begin(self, what: str, name: str, errand: Callable[[], Awaitable[None]]) -> None:
+        """Once at a time; when it is over, everything is looked at again."""
+        if (what, name) not in self._errands:
+            doing = self._do(what, name, errand)
+            self._errands[what, name] = asyncio.create_task(doing, name=f"{what} peer {name}")
+
+    async def _do(self, what: str, name: str, errand: Callable[[], Awaitable[None]]) -> None:
         try:
-            withdrawn = await self._dismiss(name)
-        except (BusyError, StoreError) as error:
-            log.warning("peer %s: unregistered, but its tokens can't be withdrawn now: %s", name, error)
-            self._later(name)
-            return
-        self._not_before.pop(name, None)
-        self._dismissed[name] = revision
-        if withdrawn:
-            log.warning("peer %s: unregistered; %d tokens that it had brought are withdrawn", name, withdrawn)
+            await errand()
+        except AgentError as error:
+            log.warning("peer %s: %s; it is tried again in %g s", name, error, self._try_again_s)
+            await self._wait()
+        finally:
+            self._errands.pop((what, name), None)
+            self._due = True
+
+    async def _wait(self) -> None:
+        await asyncio.sleep(self._try_again_s)
+
+    async def _withdraw(self, relation: PeerRelation) -> None:
+        """Who had no contract with us, be it for a moment, vouches for no card from before."""
+        withdrawn = await self._dismiss(relation.name)
+        await self._relations.withdrawn(relation.name, relation.endings)
+        log.warning("peer %s: its relation has ended; %d tokens of it are withdrawn", relation.name, withdrawn)
 
     async def _settle_tokens(self, name: str) -> None:
         """An exchange was cut off, and the peer rejects the newer of two tokens: it may take the older one."""
-        if not self._is_due(name):
-            return
-        self._later(name)
-        try:
-            await self._settle(name)
-        except (PeerError, ConfigError, BusyError) as error:
-            log.warning("%s", error)
+        await self._settle(name)
+        await self._wait()  # where it helped, the peer is another one from the next look on
 
-    def _needs_settling(self) -> bool:
+    def _is_to_be_settled(self) -> bool:
         return any(
-            relation.their_previous_token is not None and self._is_rejected(name) and self._is_due(name)
+            relation.their_previous_token is not None
+            and self._is_rejected(name)
+            and ("settle", name) not in self._errands
             for name, relation in self._registered.items()
         )
 
     def _is_rejected(self, name: str) -> bool:
         peer = self._peers.get(name)
         return peer is not None and peer.rejects_credentials
-
-    def _is_due(self, name: str) -> bool:
-        due = asyncio.get_running_loop().time() >= self._not_before.get(name, 0.0)
-        self._unfinished = self._unfinished or not due
-        return due
-
-    def _later(self, name: str) -> None:
-        self._unfinished = True
-        self._not_before[name] = asyncio.get_running_loop().time() + self._try_again_s
 
     def _watch(self, name: str) -> None:
         watching = self._supervise(f"peer {name}", self._members[name].peer.watch)
@@ -287,7 +302,7 @@ async def _stop(tasks: Iterable[asyncio.Task[None]]) -> None:
 
 def _is_of_use(relation: PeerRelation) -> bool:
     """Whether it can be asked: also while new tokens are being exchanged, with those that there are."""
-    return relation.status in {PeerStatus.REGISTERED, PeerStatus.ROTATING} and relation.their_token is not None
+    return relation.is_registered and relation.their_token is not None
 
 
 def _terms(relation: PeerRelation) -> tuple[object, ...]:

@@ -39,12 +39,19 @@ class WhitelistRepair:
         self._syncs = syncs
         self._sleep = sleep
         self._task: asyncio.Task[None] | None = None
+        self._rebuilding = False
+        self._again = False
 
     def on_fault(self, error: StoreError) -> None:
         """Begin, once, for a damaged file; what else can be wrong with a file, a new one would not mend."""
-        if isinstance(error, CorruptError) and (self._task is None or self._task.done()):
-            log.error("the whitelist is damaged, it is set aside and pulled again: %s", error)
-            self._task = asyncio.get_running_loop().create_task(self._rebuild())
+        if not isinstance(error, CorruptError) or self._rebuilding:
+            return
+        log.error("the whitelist is damaged, it is set aside and pulled again: %s", error)
+        if self._task is not None and not self._task.done():
+            self._task.cancel()  # it pulls into a file that is damaged again
+            self._again = True
+        self._rebuilding = True
+        self._task = asyncio.get_running_loop().create_task(self._rebuild())
 
     def watched(self, sync: Syncing) -> Syncing:
         """The same synchronisation, which begins the repair where it meets the damage."""
@@ -58,13 +65,22 @@ class WhitelistRepair:
 
     async def _rebuild(self) -> None:
         try:
+            if self._again:  # a disk that spoils every file would keep us at it all the time
+                await self._sleep(RETRY_S)
             await self._whitelist.rebuild()
         except StoreError as error:
             log.error("the damaged whitelist can't be set aside: %s", error)
             return
-        missing = list(self._syncs())
-        while missing := [sync for sync in missing if not await _pulled(sync)]:
+        finally:
+            self._rebuilding = False
+        done: set[Syncing] = set()
+        # Whoever is a peer in each round: the tokens of one that has left must not come back.
+        while missing := [sync for sync in self._syncs() if sync not in done]:
+            done |= {sync for sync in missing if await _pulled(sync)}
+            if done.issuperset(self._syncs()):
+                break
             await self._sleep(RETRY_S)
+        self._again = False
 
 
 async def _pulled(sync: Syncing) -> bool:

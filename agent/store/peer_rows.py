@@ -97,6 +97,15 @@ class PeerRelation:
     confirmed: bool = False
     """Whether the peer has used the current token: it knows that the exchange is complete."""
     invite_expires_at: datetime | None = None
+    endings: int = 0
+    """How often the relation has ended."""
+    withdrawn: int = 0
+    """Up to which ending the tokens that it had brought are withdrawn."""
+
+    @property
+    def is_to_be_withdrawn(self) -> bool:
+        """Whether it has ended, since begun anew or not, and its tokens are still in the whitelist."""
+        return self.withdrawn < self.endings
 
     @property
     def is_registered(self) -> bool:
@@ -168,7 +177,8 @@ def columns_of(exchanged: Exchanged) -> Row:
 
 def relation_of(row: Row) -> PeerRelation:
     """One row, as `PeerStore` reads it."""
-    name, status, created_at, changed_at, revision, *plain, endpoints, roles, note, confirmed, expires_at = row
+    name, status, created_at, changed_at, revision, *plain, endpoints, roles, note = row[:15]
+    confirmed, expires_at, endings, withdrawn = row[15:]
     versions_url, version, encoding, trailing_slash, ca_file, their_token, their_previous_token = plain
     return PeerRelation(
         name,
@@ -188,6 +198,8 @@ def relation_of(row: Row) -> PeerRelation:
         note,
         bool(confirmed),
         None if expires_at is None else from_us(expires_at),
+        endings,
+        withdrawn,
     )
 
 

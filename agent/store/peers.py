@@ -61,8 +61,8 @@ _RELATIONS = (
     "SELECT name, status, created_at, changed_at, revision, versions_url, version, encoding, trailing_slash, ca_file,"
     " their_token, their_previous_token, endpoints, roles, note,"
     " EXISTS (SELECT 1 FROM accepted_token WHERE peer = name AND kind = 'current' AND used_at IS NOT NULL),"
-    " (SELECT max(expires_at) FROM accepted_token WHERE peer = name AND kind = 'invite')"
-    " FROM peer WHERE ? IS NULL OR name = ? ORDER BY name"
+    " (SELECT max(expires_at) FROM accepted_token WHERE peer = name AND kind = 'invite'),"
+    " endings, withdrawn FROM peer WHERE ? IS NULL OR name = ? ORDER BY name"
 )
 _TOUCH = "UPDATE peer SET changed_at = ? WHERE name = ? AND revision = ? RETURNING 1"
 _ACCEPT = "INSERT INTO accepted_token (hash, peer, kind, created_at, expires_at) VALUES (?, ?, ?, ?, ?)"
@@ -115,6 +115,10 @@ class PeerStore(Relations):
         """A number that rises with every change of a relation, in whatever process it was made. Raises StoreError."""
         [[number]] = await self._database.read("read the peers", "SELECT number FROM peer_change")
         return int(number)
+
+    def commits(self) -> int | None:
+        """Another number after every change of anything here; None when that can't be told at once."""
+        return self._database.commits()
 
     async def caller(self, candidates: Sequence[str], now: datetime) -> Accepted | None:
         """Whose token one of at most two `candidates` is; the work is the same whether it is anybody's.
@@ -281,11 +285,19 @@ class PeerStore(Relations):
             await fetch(
                 connection,
                 "UPDATE peer SET status = 'unregistered', their_token = NULL, their_previous_token = NULL,"
-                " endpoints = '[]', note = ?, changed_at = ? WHERE name = ?",
+                " endpoints = '[]', note = ?, changed_at = ?, endings = endings + 1 WHERE name = ?",
                 (note, to_us(at), name),
             )
 
         await self._database.writer.transaction("end the relation to a peer", work)
+
+    async def withdrawn(self, name: str, ending: int) -> None:
+        """The tokens that the peer had brought up to this ending are no longer valid here. Raises StoreError."""
+
+        async def work(connection: aiosqlite.Connection) -> None:
+            await fetch(connection, "UPDATE peer SET withdrawn = max(withdrawn, ?) WHERE name = ?", (ending, name))
+
+        await self._database.writer.transaction("note that a peer's tokens are withdrawn", work)
 
 
 _SAVE = (

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from agent.errors import BusyError, ConfigError
+from agent.errors import ConfigError, StoreError
 from agent.model import LocationReferences, Outcome, Question
 from agent.ocpi.client import AuthorizeReply, Failure
 from agent.runtime.breaker import Breaker
@@ -18,7 +18,7 @@ from agent.runtime.membership import Member, Membership
 from agent.runtime.peer import Peer, WatchTimes
 from agent.runtime.sync_schedule import SyncSchedule
 from agent.runtime.token_sync import SyncReport
-from agent.store.peers import Exchanged, PeerEndpoint, PeerRelation, PeerRole, PeerStore
+from agent.store.peers import Exchanged, PeerEndpoint, PeerRelation, PeerRole, PeerStatus, PeerStore
 from agent.store.whitelist import SyncKind
 
 HANG_S = 30.0
@@ -61,6 +61,35 @@ class Sync:
         return SyncReport(self.peer, SyncKind.FULL, 1, 1, 0, 0, resumed=False)
 
 
+class Watched(SyncSchedule):
+    """A schedule that says when a peer is taken out."""
+
+    on_remove: Callable[[], None] = lambda: None
+
+    async def remove(self, peer: str) -> None:
+        self.on_remove()
+        await super().remove(peer)
+
+
+class Sometimes:
+    """The relations of a database that can't always be read."""
+
+    def __init__(self, store: PeerStore) -> None:
+        self._store = store
+        self.unreadable = False
+
+    async def relations(self) -> list[PeerRelation]:
+        if self.unreadable:
+            raise StoreError("state.db: disk I/O error")
+        return await self._store.relations()
+
+    async def changed(self) -> int:
+        return await self._store.changed()
+
+    async def withdrawn(self, name: str, ending: int) -> None:
+        await self._store.withdrawn(name, ending)
+
+
 @dataclass
 class World:
     """A database with relations, and what the membership made of them."""
@@ -73,7 +102,12 @@ class World:
     settled: list[str]
     refuses: set[str]
     """Whom `admit` can't admit."""
-    busy: bool = False
+    relations: "Sometimes"
+    unwritable: bool = False
+    settling: asyncio.Event | None = None
+    """Set when somebody's tokens are being settled, which then never ends."""
+    on_remove: Callable[[], None] = lambda: None
+    """Called when a peer is taken out of the schedule."""
 
     async def agree(self, name: str, **changes: Any) -> None:
         """Register `name`, or exchange its tokens."""
@@ -94,6 +128,11 @@ class World:
         exchanged = Exchanged(**values | changes)
         await self.store.complete(name, exchanged, revision=relation.revision, at=NOON)
 
+    async def until_withdrawn(self, name: str) -> None:
+        async with asyncio.timeout(HANG_S):
+            while [r.is_to_be_withdrawn for r in await self.store.relations() if r.name == name] != [False]:  # noqa: ASYNC110
+                await asyncio.sleep(0.005)
+
     async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(HANG_S):
             while not condition():  # noqa: ASYNC110  the membership looks into a database
@@ -108,7 +147,7 @@ def peer_of(name: str, client: Client) -> Peer:
 @asynccontextmanager
 async def world_in(folder: Path, *, linger_s: float = 0.0) -> AsyncIterator[World]:
     store = await PeerStore.open(folder / "state.db")
-    schedule = SyncSchedule(every=timedelta(hours=1))
+    schedule = Watched(every=timedelta(hours=1))
 
     def admit(relation: PeerRelation) -> Member:
         if relation.name in world.refuses:
@@ -118,19 +157,23 @@ async def world_in(folder: Path, *, linger_s: float = 0.0) -> AsyncIterator[Worl
         return Member(peer_of(relation.name, client), Sync(relation.name), client.aclose)
 
     async def dismiss(name: str) -> int:
-        if world.busy:
-            raise BusyError("another sync is running")
+        if world.unwritable:
+            raise StoreError("whitelist.db: disk is full")
         world.dismissed.append(name)
         return 3
 
     async def settle(name: str) -> None:
         world.settled.append(name)
+        if world.settling is not None:
+            world.settling.set()
+            await asyncio.Event().wait()
 
     async def supervise(_name: str, part: Callable[[], Awaitable[None]]) -> None:
         await part()
 
+    relations = Sometimes(store)
     membership = Membership(
-        store,
+        relations,
         schedule,
         admit=admit,
         settle=settle,
@@ -140,7 +183,12 @@ async def world_in(folder: Path, *, linger_s: float = 0.0) -> AsyncIterator[Worl
         look_every_s=0.005,
         try_again_s=0.01,
     )
-    world = World(store, membership, schedule, {}, [], [], set())
+    world = World(store, membership, schedule, {}, [], [], set(), relations)
+
+    def on_remove() -> None:
+        world.on_remove()
+
+    schedule.on_remove = on_remove
     try:
         yield world
     finally:
@@ -232,14 +280,15 @@ async def test_peer_that_left_is_closed_only_after_questions_on_their_way_had_th
         assert world.clients["abc"][0].closed.is_set()
 
 
-async def test_withdrawal_that_meets_a_sync_is_tried_again(tmp_path: Path) -> None:
+async def test_withdrawal_that_fails_is_tried_again(tmp_path: Path) -> None:
     async with world_in(tmp_path) as world:
         await world.agree("abc")
         await world.store.end("abc", NOON)
-        world.busy = True
+        world.unwritable = True
         await world.membership.look()
+        await asyncio.sleep(0)
         assert world.dismissed == []
-        world.busy = False
+        world.unwritable = False
         async with running(world):
             await world.until(lambda: world.dismissed == ["abc"])
 
@@ -311,3 +360,77 @@ async def test_question_that_meets_a_rejected_token_without_a_new_one_is_unautho
         answer = await world.membership.peers["abc"].authorize(QUESTION, None)
         assert answer.outcome is Outcome.UNAUTHORIZED
         assert len(world.clients["abc"]) == 1
+
+
+async def test_peer_that_comes_back_before_its_tokens_are_withdrawn_waits_for_that(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world:
+        await world.agree("abc")
+        await world.store.end("abc", NOON)
+        await world.agree("abc", our_token="another-of-ours")
+        await world.membership.look()
+        assert dict(world.membership.peers) == {}
+        async with running(world):
+            await world.until(lambda: "abc" in world.membership.peers)
+        assert world.dismissed == ["abc"]
+
+
+async def test_tokens_that_are_withdrawn_once_are_left_alone_by_the_next_start(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world:
+        await world.agree("abc")
+        await world.store.end("abc", NOON)
+        async with running(world):
+            await world.until(lambda: world.dismissed == ["abc"])
+            await world.until_withdrawn("abc")
+    async with world_in(tmp_path) as world, running(world):
+        await world.agree("def")
+        await world.until(lambda: "def" in world.membership.peers)
+        assert world.dismissed == []
+
+
+async def test_change_that_could_not_be_read_is_seen_at_the_next_look(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world:
+        await world.agree("abc")
+        world.relations.unreadable = True
+        with pytest.raises(StoreError):
+            await world.membership.look()
+        world.relations.unreadable = False
+        async with running(world):
+            await world.until(lambda: "abc" in world.membership.peers)
+
+
+async def test_peer_of_the_configuration_outlives_a_registration_of_its_name(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world:
+        client = Client()
+        fixed = peer_of("abc", client)
+        world.membership.add_fixed("abc", Member(fixed, Sync("abc"), client.aclose))
+        begun = await world.store.begin("abc", "b", status=PeerStatus.REGISTERING, at=NOON, note="", revision=None)
+        await world.membership.look()
+        assert begun is not None
+        await world.store.give_up("abc", "b", before=None, at=NOON)
+        await world.membership.look()
+        assert world.membership.peers["abc"] is fixed
+
+
+async def test_peer_that_hangs_while_its_tokens_are_settled_holds_up_nobody_elses_question(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world:
+        world.settling = asyncio.Event()
+        for name in ("abc", "def"):
+            await world.agree(name)
+            await world.agree(name, their_token=f"newer-{name}", our_token=f"newer-{name}-of-ours")
+        await world.membership.look()
+        world.clients["abc"][0].failure = world.clients["def"][0].failure = Failure(Outcome.UNAUTHORIZED, "HTTP 401")
+        async with running(world), asyncio.timeout(HANG_S):
+            await world.settling.wait()
+            answer = await world.membership.peers["def"].authorize(QUESTION, None)
+        assert answer.outcome is Outcome.UNAUTHORIZED
+
+
+async def test_peer_that_changes_is_never_missing_meanwhile(tmp_path: Path) -> None:
+    async with world_in(tmp_path) as world:
+        await world.agree("abc")
+        await world.membership.look()
+        seen = []
+        world.on_remove = lambda: seen.append(list(world.membership.peers))
+        await world.agree("abc", their_token="newer", our_token="newer-of-ours")
+        await world.membership.look()
+        assert seen == [["abc"]]

@@ -83,3 +83,58 @@ async def test_fault_that_a_new_file_would_not_mend_begins_nothing() -> None:
     await asyncio.sleep(0)
     assert file.rebuilt == 0
     assert not sync.done.is_set()
+
+
+async def test_peer_that_leaves_during_the_repair_is_pulled_from_no_more() -> None:
+    file, there, away = File(), Sync("there"), Sync("away", *(PeerError("down") for _ in range(1000)))
+    peers: list[Syncing] = [away, there]
+    asked = asyncio.Event()
+
+    async def a_round(_seconds: float) -> None:
+        peers.remove(away)
+        asked.set()
+
+    repair = WhitelistRepair(file, lambda: peers, sleep=a_round)
+    repair.on_fault(DAMAGE)
+    async with asyncio.timeout(10):
+        await asked.wait()
+        await there.done.wait()
+    await asyncio.sleep(0)
+    assert len(away.raises) == 999
+    await repair.stop()
+
+
+async def test_peer_that_joins_during_the_repair_fills_the_new_file_as_well() -> None:
+    file, away, late = File(), Sync("away", PeerError("down")), Sync("late")
+    peers: list[Syncing] = [away]
+
+    async def a_round(_seconds: float) -> None:
+        peers.append(late)
+
+    repair = WhitelistRepair(file, lambda: peers, sleep=a_round)
+    repair.on_fault(DAMAGE)
+    async with asyncio.timeout(10):
+        await late.done.wait()
+    await repair.stop()
+
+
+async def test_file_that_is_damaged_again_during_the_repair_is_rebuilt_again_after_a_pause() -> None:
+    file, sync = File(), Sync("acme", PeerError("down"))
+    pauses: list[float] = []
+    paused = asyncio.Event()
+
+    async def pause(seconds: float) -> None:
+        pauses.append(seconds)
+        paused.set()
+        if len(pauses) == 1:
+            await asyncio.Event().wait()  # between two rounds, when the damage is met again
+
+    repair = WhitelistRepair(file, lambda: [sync], sleep=pause)
+    repair.on_fault(DAMAGE)
+    async with asyncio.timeout(10):
+        await paused.wait()
+        repair.on_fault(DAMAGE)
+        await sync.done.wait()
+    assert file.rebuilt == 2
+    assert pauses == [60.0, 60.0]
+    await repair.stop()

@@ -91,7 +91,9 @@ CREATE TABLE peer (
     their_previous_token TEXT,
     endpoints TEXT NOT NULL DEFAULT '[]',   -- JSON: [[module, role, url], …]
     roles TEXT NOT NULL DEFAULT '[]',       -- JSON: [[role, country, party, name], …]
-    note TEXT NOT NULL DEFAULT ''
+    note TEXT NOT NULL DEFAULT '',
+    endings INTEGER NOT NULL DEFAULT 0,     -- how often the relation has ended
+    withdrawn INTEGER NOT NULL DEFAULT 0    -- … and up to which ending its tokens are withdrawn from the whitelist
 );
 
 -- The credentials tokens that we issued, of which only the SHA-256 is kept.
