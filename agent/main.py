@@ -185,7 +185,6 @@ async def agent_of(
             from agent.serving import Serving  # noqa: PLC0415  its libraries cost 10 MB that the taps don't need
 
             serving = Serving(config, config_path, stores.peers, stores.whitelist)
-            stack.callback(serving.close)
             services["OCPI server"] = serving.run
         displays = {section.uid: _display(section, display_stream) for section in config.evse}
         stack.callback(_close, displays.values())

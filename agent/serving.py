@@ -7,13 +7,15 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from agent.config import Config
 from agent.errors import BusyError, ConfigError
 from agent.ocpi.server.app import create_app, versions_url
+from agent.ocpi.server.certificate import Certificate
 from agent.ocpi.server.gate import Limits
-from agent.ocpi.server.serve import OcpiServer, tls_of
+from agent.ocpi.server.serve import OcpiServer
 from agent.runtime.exchange import Us, connect_as
 from agent.runtime.reception import Reception, TokenDesk
 from agent.runtime.registration import Registrar
@@ -25,6 +27,9 @@ from agent.store.whitelist import Whitelist
 log = logging.getLogger(__name__)
 
 _SERVING = "serving.lock"
+
+_TRY_AGAIN_S = 60.0
+"""How soon an address or a certificate that can't be had is tried again: somebody has to mend it first."""
 
 _TURN_S = 1.0
 """How often the agent tries for an address that a command has: that takes seconds, or as long as a peer is slow."""
@@ -69,41 +74,48 @@ def serving_alone_in(folder: Path) -> Iterator[None]:
 
 
 class Serving:
-    """Listens from the moment it is made, and serves while `run` runs; may be run again."""
+    """Our server, as a part of the agent or of a command."""
 
     def __init__(self, config: Config, config_path: Path, store: PeerStore, whitelist: Whitelist) -> None:
-        """Raises ConfigError for an address that can't be had, or a certificate that can't be read.
-
-        An address that a command has for the moment is no reason not to start: `run` waits for it.
-        """
-        self._make = _server_of(config, config_path, store, whitelist)
+        """Takes nothing yet."""
+        self._make: Callable[[], OcpiServer] = partial(_server_of, config, config_path, store, whitelist)
+        self._where = f"{config.ocpi.server.host} port {config.ocpi.server.port}"
+        self._public_url = config.ocpi.server.public_url
         self._folder = Path(config.storage.directory)
         self._listening: OcpiServer | None = None
-        try:
-            self._listening = self._make()
-        except ConfigError as error:
-            if not _is_command_serving(self._folder):
-                raise
-            log.warning("a command is exchanging credentials, the agent serves when that is over: %s", error)
 
-    async def run(self, on_ready: Callable[[], None] = lambda: None) -> None:
-        """Serve until cancelled; requests under way are finished first, within a few seconds."""
+    def listen(self) -> None:
+        """Listen from now on: for a command, which can't do without.
+
+        Raises ConfigError for an address that can't be had, or a certificate that can't be read.
+        """
+        self._listening = self._make()
+
+    async def run(self) -> None:
+        """Serve until cancelled; requests under way are finished first, within a few seconds. May be run again.
+
+        What keeps it from listening is logged and tried again: cards are decided without it.
+        """
         server, self._listening = self._listening or await self._in_turn(), None
-        await server.run(on_ready)
-
-    async def _in_turn(self) -> OcpiServer:
-        while True:
-            try:
-                return self._make()
-            except ConfigError:
-                if not _is_command_serving(self._folder):
-                    raise
-            await asyncio.sleep(_TURN_S)
+        log.info("OCPI server: listening on %s, for %s", self._where, self._public_url)
+        await server.run()
 
     def close(self) -> None:
         """Stop listening, if it was not run."""
         if self._listening is not None:
             self._listening.close()
+
+    async def _in_turn(self) -> OcpiServer:
+        said = ""
+        while True:
+            try:
+                return self._make()
+            except ConfigError as error:
+                turn_s = _TURN_S if _is_command_serving(self._folder) else _TRY_AGAIN_S
+                if said != str(error):
+                    said = str(error)
+                    log.error("OCPI server: no peer can register or push; tried again in %g s: %s", turn_s, error)
+            await asyncio.sleep(turn_s)
 
 
 def _is_command_serving(folder: Path) -> bool:
@@ -114,7 +126,7 @@ def _is_command_serving(folder: Path) -> bool:
         return True
 
 
-def _server_of(config: Config, config_path: Path, store: PeerStore, whitelist: Whitelist) -> Callable[[], OcpiServer]:
+def _server_of(config: Config, config_path: Path, store: PeerStore, whitelist: Whitelist) -> OcpiServer:
     us, settings = us_of(config), config.ocpi.server
     reception = Reception(
         store,
@@ -138,8 +150,8 @@ def _server_of(config: Config, config_path: Path, store: PeerStore, whitelist: W
     tls = None
     if settings.tls_certificate is not None:
         key = config_path.parent / settings.tls_key if settings.tls_key else None
-        tls = tls_of(config_path.parent / settings.tls_certificate, key)
-    return lambda: OcpiServer(app, host=settings.host, port=settings.port, tls=tls)
+        tls = Certificate(config_path.parent / settings.tls_certificate, key).context
+    return OcpiServer(app, host=settings.host, port=settings.port, tls=tls)
 
 
 def _taken_parties(config: Config) -> dict[tuple[str, str], str]:

@@ -77,6 +77,8 @@ def peers_register(
     if token_a is not None and token_a_file is not None:
         raise ConfigError("expected one of --token-a (or CHARGEPOINT_AGENT_TOKEN_A) and --token-a-file")
     token = token_a if token_a_file is None else token_a_file.read(1024)
+    if token is None and not sys.stdin.isatty():
+        raise ConfigError("there is no terminal to ask for token A: --token-a-file FILE, or CHARGEPOINT_AGENT_TOKEN_A")
     if token is None:
         token = click.prompt("Token A", hide_input=True, err=True)
     log_to_stderr("warning")

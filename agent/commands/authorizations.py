@@ -9,7 +9,7 @@ from agent.commands import closed_by, say_if_cut
 from agent.commands.terminal import harmless, json_text
 from agent.config import Config
 from agent.errors import ConfigError
-from agent.model import Recorded, Source
+from agent.model import Reason, Recorded, Source
 from agent.store.journal import Records
 
 
@@ -91,8 +91,8 @@ def _lines(records: list[Recorded]) -> Iterator[str]:
         yield f"    {entry.detail}"
         if entry.authorization_reference:
             yield f"    authorization_reference {entry.authorization_reference}"
-        if entry.source in {Source.REALTIME, Source.FALLBACK}:
-            yield f"    correlation_id {entry.correlation_id}, as the peers that were asked have it in X-Correlation-ID"
+        if entry.source in {Source.REALTIME, Source.FALLBACK} and entry.reason is not Reason.NO_PEER:
+            yield f"    correlation_id {entry.correlation_id}, X-Correlation-ID of the questions to peers"
         for late in record.late:
             joined = ", its reference joined" if late.joined else ""
             yield f"    late: peer {late.answer.peer}: {late.answer.outcome}, {late.answer.detail}{joined}"

@@ -155,12 +155,15 @@ async def _reachable(config: Config, config_path: Path, store: PeerStore) -> Asy
     with serving_alone_in(folder):
         whitelist = await Whitelist.open(folder / "whitelist.db", shared=True)
         async with closed_by(whitelist.close):
-            serving = asyncio.create_task(Serving(config, config_path, store, whitelist).run())
+            server = Serving(config, config_path, store, whitelist)
+            server.listen()
+            serving = asyncio.create_task(server.run())
             try:
                 yield False
             finally:
                 serving.cancel()
                 await asyncio.gather(serving, return_exceptions=True)
+                server.close()
 
 
 def _agent_runs_in(folder: Path) -> bool:

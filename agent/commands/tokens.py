@@ -164,10 +164,16 @@ async def explain(config: Config, uid: str) -> None:
     relations = await read_relations(Path(config.storage.directory))
     everybody = [*(p.name for p in config.peer), *(terms.name for terms in registered(relations, config))]
     names = step.peers or everybody
-    asked = ", ".join(names) or "nobody, for there is no peer"
+    absent = [Answer(name, Outcome.NO_PEER) for name in names if name not in everybody]
+    if len(absent) == len(names):
+        decision = settle(step, absent)
+        nobody = f"{', '.join(names)}: no peer of this name is here" if names else "there is no peer"
+        click.echo(harmless(f"asked:   nobody, for {nobody}: {decision.verdict}, {decision.reason}, {decision.source}"))
+        return
+    asked = ", ".join(name for name in names if name in everybody)
     click.echo(f"asked:   {asked}, for at most {policy.deadline_s - policy.reserve_s:g} s")
     for outcome in OUTCOMES_EXPLAINED:
-        answers = [Answer(name, outcome) for name in names]
+        answers = [*absent, *(Answer(name, outcome) for name in names if name in everybody)]
         decision = settle(step, answers)
         click.echo(f"  {_IN_WORDS[outcome]:<28} {decision.verdict} ({decision.reason}, {decision.source})")
 

@@ -75,6 +75,9 @@ def parse(text: str, path: Path) -> Config:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
         raise ConfigError(f"{path}: {explain(str(error))}") from error
+    # Beside the file, as every other path in it: a command may be given from anywhere.
+    directory = str(path.parent / config.storage.directory)
+    config = msgspec.structs.replace(config, storage=StorageSection(directory=directory))
     for check in (check_uniqueness, check_peers, check_server, check_times):
         check(config, path)
     return config

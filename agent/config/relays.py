@@ -48,7 +48,7 @@ def load_relays(path: Path) -> RelaysFound:
             faults.append(f"{path}: relay #{number} can't be read, and was not opened: {error}")
     if not found:
         raise ConfigError(f"{path}: no [[evse]] with a relay is there")
-    return RelaysFound(tuple(relays), tuple(faults), Path(directory) if isinstance(directory, str) else None)
+    return RelaysFound(tuple(relays), tuple(faults), path.parent / directory if isinstance(directory, str) else None)
 
 
 _HEADER = re.compile(r"^[ \t]*(?=\[)", re.MULTILINE)

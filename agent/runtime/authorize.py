@@ -77,7 +77,7 @@ class PeerBackend:
         for name, target in targets:
             peer = self._peers.get(name)
             if peer is None:
-                given.append(Answer(name, Outcome.NO_PEER, "it is no longer a peer", target=target))
+                given.append(Answer(name, Outcome.NO_PEER, "there is no peer of this name", target=target))
             elif had_s < SHORTEST_S:
                 given.append(Answer(name, Outcome.TIMEOUT, "not asked: no time was left for it", target=target))
             elif not peer.lets_through():

@@ -1,6 +1,7 @@
 """Locks between processes. The kernel takes one back when its process dies, however that comes about."""
 
 import fcntl
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,15 +13,18 @@ from agent.errors import BusyError, StoreError
 def locked(file: Path, busy: str) -> Iterator[None]:
     """Hold `file`. Raises BusyError with the words `busy` when somebody else does, StoreError."""
     try:
-        handle = file.open("a")
+        # To lock it, it need not be written: it may be somebody else's, made by a command that root gave.
+        descriptor = os.open(file, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
     except OSError as error:
         raise StoreError(f"{file}: can't be opened to lock it: {error.strerror}") from error
-    with handle:
+    try:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise BusyError(busy) from None
         yield
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -4,12 +4,13 @@ import asyncio
 import io
 import json
 import os
+import pty
 import socket
 import ssl
 import sys
 from base64 import b64encode
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from agent.config import load
 from agent.main import Agent, agent_of
 from agent.model import Reason, Uid, Verdict
 from agent.runtime.charge_point import Settled
+from agent.serving import serving_alone_in
 from fakes.emsp import FakeEmsp, Part, Slash
 from fakes.pins import mock_pins
 from fakes.serial_line import SerialLine
@@ -37,7 +39,7 @@ class Site:
     folder: Path
     config: Path
     ca_file: Path
-    versions_url: str
+    port: int
     emsp: FakeEmsp
     line: SerialLine
     settled: "asyncio.Queue[Settled]"
@@ -140,9 +142,7 @@ async def site_in(folder: Path, *, tls: bool = True, server: str = "", **device:
         line = stack.enter_context(SerialLine(folder, name="reader-1"))
         config = folder / "config.toml"
         config.write_text(configuration(folder, [], [line], policy="deadline_s = 30.0", more=more))
-        yield Site(
-            folder, config, ca_file, f"{scheme}://127.0.0.1:{port}/ocpi/cpo/versions", emsp, line, asyncio.Queue()
-        )
+        yield Site(folder, config, ca_file, port, emsp, line, asyncio.Queue())
         assert emsp.complaints == []
 
 
@@ -178,7 +178,9 @@ async def whitelisted(agent: Agent, uid: str, *, withdrawn: bool = False) -> Non
 
 async def is_refused(site: Site, token: str) -> bool:
     """Whether the agent's server refuses a credentials token."""
-    return (await site.emsp.call("GET", site.versions_url, token=token, routing=False)).status == 401
+    return (
+        await site.emsp.call("GET", f"https://127.0.0.1:{site.port}/ocpi/cpo/versions", token=token, routing=False)
+    ).status == 401
 
 
 async def test_peer_that_we_register_with_is_asked_pulled_from_and_pushes(site: Site) -> None:
@@ -328,16 +330,16 @@ async def test_tokens_are_shown_to_nobody_but_who_is_invited(site: Site) -> None
         assert not [token for token in tokens if token in text or b64encode(token.encode()).decode() in text]
 
 
-@pytest.mark.parametrize("way", ["file", "prompt", "option"])
-async def test_token_a_comes_from_a_file_a_prompt_or_an_option(site: Site, way: str) -> None:
+@pytest.mark.parametrize("way", ["file", "standard input", "option"])
+async def test_token_a_comes_from_a_file_standard_input_or_an_option(site: Site, way: str) -> None:
     token_a = site.emsp.invite()
     arguments = ["peers", "register", "acme", "--versions-url", site.emsp.versions_url, "--ca-file", str(site.ca_file)]
     if way == "file":
         (site.folder / "token").write_text(f"{token_a}\n")
         arguments += ["--token-a-file", str(site.folder / "token")]
-    elif way == "option":
-        arguments += ["--token-a", token_a]
-    registered = await site.command(*arguments, given=f"{token_a}\n" if way == "prompt" else "")
+    else:
+        arguments += ["--token-a", token_a] if way == "option" else ["--token-a-file", "-"]
+    registered = await site.command(*arguments, given=f"{token_a}\n" if way == "standard input" else "")
     assert registered.code == 0, registered.err
     assert token_a not in registered.out + registered.err
 
@@ -396,13 +398,96 @@ async def test_agent_that_was_started_without_its_server_is_named(tmp_path: Path
         assert "the running agent does not listen on 127.0.0.1" in finished.err
 
 
-async def test_port_that_is_taken_is_named_at_the_start(tmp_path: Path) -> None:
+async def test_port_that_is_taken_is_an_error_in_the_log_and_cards_are_decided_all_the_same(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     async with site_in(tmp_path) as site:
-        port = int(site.versions_url.split(":")[2].split("/")[0])
-        with socket.create_server(("127.0.0.1", port)):
-            finished = await site.command("run")
+        with socket.create_server(("127.0.0.1", site.port)):
+            async with site.agent():
+                assert (await site.tap(ASKED)).entry.verdict is Verdict.REFUSED
+                await until(lambda: "no peer can register or push" in caplog.text)
+    assert f"can't listen on 127.0.0.1 port {site.port}: Address already in use" in caplog.text
+
+
+async def test_certificate_that_is_missing_keeps_no_card_from_being_decided(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with site_in(tmp_path) as site:
+        (tmp_path / "server.pem").unlink()
+        async with site.agent():
+            assert (await site.tap(ASKED)).entry.verdict is Verdict.REFUSED
+            await until(lambda: "no peer can register or push" in caplog.text)
+        assert (await site.command("config", "check")).code == 2
+        assert (await site.registers()).code == 2
+
+
+async def test_port_that_is_taken_ends_a_registration_that_needs_it(tmp_path: Path) -> None:
+    async with site_in(tmp_path) as site:
+        with socket.create_server(("127.0.0.1", site.port)):
+            finished = await site.registers()
     assert finished.code == 2
-    assert f"ocpi.server: can't listen on 127.0.0.1 port {port}: Address already in use" in finished.err
+    assert f"can't listen on 127.0.0.1 port {site.port}" in finished.err
+
+
+async def test_while_a_command_serves_the_agent_starts_and_takes_over(tmp_path: Path) -> None:
+    async with site_in(tmp_path) as site:
+        (tmp_path / "state").mkdir()
+        command = ExitStack()
+        command.enter_context(serving_alone_in(tmp_path / "state"))
+        command.enter_context(socket.create_server(("127.0.0.1", site.port)))
+        async with site.agent() as agent:
+            assert (await site.tap(ASKED)).entry.verdict is Verdict.REFUSED
+            command.close()
+            async with asyncio.timeout(HANG_S):
+                while (await site.registers()).code != 0:
+                    pass  # each takes longer than the agent waits
+            await joined(agent, site.emsp)
+
+
+async def test_second_command_waits_for_nobody_but_says_that_the_first_is_at_it(tmp_path: Path) -> None:
+    async with site_in(tmp_path) as site:
+        (tmp_path / "state").mkdir()
+        with serving_alone_in(tmp_path / "state"):
+            finished = await site.registers()
+    assert finished.code == 1
+    assert "another command is exchanging credentials" in finished.err
+
+
+async def test_unregistering_a_name_that_is_configured_leaves_the_tokens_of_the_configured_peer(site: Site) -> None:
+    await site.registers()
+    await site.command("tokens", "sync", "acme")
+    emsp = site.emsp
+    section = f"""
+        [[peer]]
+        name = "acme"
+        country_code = "DE"
+        party_id = "ABC"
+        tokens_url = "{emsp.tokens_url}"
+        token = "mailed"
+    """
+    site.config.write_text(site.config.read_text() + section)
+    ended = await site.command("peers", "unregister", "acme")
+    assert ended.code == 0
+    assert "withdrawn" not in ended.out
+    assert json.loads((await site.command("tokens", "show", LISTED, "--json")).out)["withdrawn"] is False
+
+
+async def test_card_of_a_peer_that_left_is_explained_as_it_is_decided(site: Site) -> None:
+    await site.registers()
+    await site.command("tokens", "sync", "acme")
+    await site.command("peers", "unregister", "acme")
+    explained = await site.command("tokens", "explain", ASKED)
+    assert "asked:   nobody, for acme: no peer of this name is here: refused, no-peer, fallback" in explained.out
+    async with site.agent():
+        settled = await site.tap(ASKED)
+        assert (settled.entry.verdict, settled.entry.reason) == (Verdict.REFUSED, Reason.NO_PEER)
+
+
+async def test_relative_directory_is_beside_the_configuration(site: Site) -> None:
+    text = site.config.read_text()
+    site.config.write_text(text.replace(f'directory = "{site.folder / "state"}"', 'directory = "beside"'))
+    assert (await site.registers()).code == 0
+    assert (site.folder / "beside" / "state.db").exists()
 
 
 async def test_correlation_id_is_the_same_from_the_record_to_the_hub(tmp_path: Path) -> None:
@@ -425,3 +510,43 @@ async def test_registered_peer_stands_in_the_policy_and_in_what_is_explained(sit
     await site.command("tokens", "sync")
     assert "asked:   acme" in (await site.command("tokens", "explain", ASKED)).out
     assert "asked:   acme" in (await site.command("tokens", "explain", "0A00000001")).out
+
+
+async def test_token_a_that_nobody_can_be_asked_for_is_named(site: Site) -> None:
+    finished = await site.command("peers", "register", "acme", "--versions-url", site.emsp.versions_url)
+    assert (finished.code, finished.out) == (2, "")
+    said = "there is no terminal to ask for token A: --token-a-file FILE, or CHARGEPOINT_AGENT_TOKEN_A"
+    assert finished.err == f"chargepoint-agent: {said}\n"
+
+
+async def test_token_a_is_asked_for_on_a_terminal_and_not_shown(site: Site) -> None:
+    token_a = site.emsp.invite()
+    ours, theirs = pty.openpty()
+    arguments = ("peers", "register", "acme", "--versions-url", site.emsp.versions_url, "--ca-file", str(site.ca_file))
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from agent.cli import main; main()", *arguments, "--config", str(site.config)),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    async with asyncio.timeout(HANG_S):
+        said = await asyncio.to_thread(_type_after, ours, "Token A: ", f"{token_a}\n")
+        assert await process.wait() == 0, said
+    assert "acme: registered" in said
+    assert token_a not in said
+
+
+def _type_after(terminal: int, prompt: str, text: str) -> str:
+    """Type once the prompt is there; returns all that was shown."""
+    shown = ""
+    while True:
+        try:
+            shown += os.read(terminal, 4096).decode()
+        except OSError:  # how a terminal ends when nobody has it open any more
+            os.close(terminal)
+            return shown
+        if prompt in shown and text:
+            os.write(terminal, text.encode())
+            text = ""
