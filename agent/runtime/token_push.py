@@ -27,7 +27,7 @@ _FIELDS: dict[str, msgspec.json.Decoder[Any]] = {
 
 _KEY = {"country_code": 2, "party_id": 3, "uid": 36}
 _IDS = {"contract_id": 36, "group_id": 36}
-_TEXTS = {"visual_number": 64, "issuer": 64, "language": 2}
+_LENGTHS = _KEY | _IDS | {"visual_number": 64, "issuer": 64, "language": 2}
 """Characters: OCPI 2.2.1 mod_tokens, Token."""
 
 _TRIES = 8
@@ -152,10 +152,10 @@ def _not_the_same(key: TokenKey, token: model.Token, names: Container[str]) -> R
 
 def _not_storable(token: model.Token, names: Container[str]) -> Refusal | None:
     """What is wrong with one of the fields `names`."""
-    for name, most in (_KEY | _IDS | _TEXTS).items():
-        text = getattr(token, name) or ""
+    for name, most in _LENGTHS.items():
         if name not in names:
             continue
+        text = getattr(token, name) or ""
         if len(text) > most:
             return Refusal(2001, f"{name}: expected at most {most} characters")
         if name in _KEY and (not (text.isascii() and text.isprintable()) or text != text.strip()):

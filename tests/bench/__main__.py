@@ -9,12 +9,14 @@ import sqlite3
 import sys
 from pathlib import Path
 
+from tests.bench.client_load import authorize
 from tests.bench.deadline import deadline
 from tests.bench.figure import Figure, Measure, Plan, show, write
 from tests.bench.local_tap import outage_tap, whitelisted_tap
 from tests.bench.million import million
 from tests.bench.peer_process import ROOT
 from tests.bench.realtime_tap import realtime_tap
+from tests.bench.server_load import push
 from tests.bench.whole_agent import whole_agent
 
 MEASURES: dict[str, Measure] = {
@@ -24,6 +26,8 @@ MEASURES: dict[str, Measure] = {
     "outage-tap": outage_tap,
     "whole-agent": whole_agent,
     "million": million,
+    "push": push,
+    "authorize": authorize,
 }
 
 

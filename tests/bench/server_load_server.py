@@ -16,9 +16,9 @@ from pathlib import Path
 
 import msgspec
 import uvicorn
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from agent.ocpi.server.app import create_app, versions_url
+from agent.ocpi.server.asgi import Application, Receive, Scope, Send
 from agent.ocpi.server.gate import Limits
 from agent.ocpi.server.serve import OcpiServer
 from agent.runtime.exchange import Us, connect_as
@@ -97,7 +97,7 @@ async def echo(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 @asynccontextmanager
-async def our_app(folder: Path) -> AsyncIterator[ASGIApp]:
+async def our_app(folder: Path) -> AsyncIterator[Application]:
     """The application as it is delivered, with a registered peer and no limit on its requests."""
     await fill_whitelist(made(folder), TOKENS)
     async with AsyncExitStack() as stack:

@@ -1,8 +1,10 @@
 """Who gets in, how much he may, and that every answer is an envelope: OCPI 2.2.1 transport_and_format, status_codes."""
 
+import asyncio
 import json
 from base64 import b64encode
-from datetime import datetime
+from collections.abc import AsyncIterator, Sequence
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,8 @@ import pytest
 from agent.ocpi.server.authorization import candidates
 from agent.ocpi.server.gate import Limits
 from agent.ocpi.server.limits import is_nested_too_deep
+from agent.runtime.reception import TokenDesk
+from agent.store.peers import Accepted, PeerStore
 from tests.ocpi_server.site import Site, card, client_of, header, site_in
 
 TOKEN_URL = "/2.2.1/tokens/DE/ABC/04A1B2C3"
@@ -246,3 +250,113 @@ async def test_fault_of_the_program_is_500_with_3000_and_logged_without_what_it_
 def test_token_that_is_base64_of_another_is_read_both_ways() -> None:
     inner = b64encode(b"abc").decode()
     assert candidates(f"Token {inner}") == ["abc", inner]
+
+
+class Watched:
+    """A desk on a store that counts the lookups, and holds each one's result back while it is told to."""
+
+    def __init__(self, site: Site) -> None:
+        self.looked_up = 0
+        self.let_go = asyncio.Event()
+        self.let_go.set()
+        self.found = asyncio.Event()
+        self.desk = TokenDesk(_Counting(site.store, self), now=site.clock.now)
+
+
+class _Counting(PeerStore):
+    def __init__(self, store: PeerStore, watched: Watched) -> None:
+        super().__init__(store._database)
+        self._watched = watched
+
+    async def caller(self, candidates: Sequence[str], now: datetime) -> Accepted | None:
+        accepted = await super().caller(candidates, now)
+        self._watched.looked_up += 1
+        self._watched.found.set()
+        await self._watched.let_go.wait()
+        return accepted
+
+
+@pytest.fixture
+async def watched(site: Site) -> Watched:
+    """The peer has used its token already."""
+    watched = Watched(site)
+    await watched.desk.caller([await site.agreed()])
+    watched.looked_up = 0
+    watched.found.clear()
+    return watched
+
+
+@pytest.fixture
+async def elsewhere(site: Site, tmp_path: Path) -> AsyncIterator[PeerStore]:
+    """The same file as another process has it."""
+    store = await PeerStore.open(tmp_path / "state.db")
+    yield store
+    await store.close()
+
+
+async def test_token_that_was_looked_up_is_known_in_either_form(watched: Watched) -> None:
+    callers = [await watched.desk.caller(form) for form in (["current-token"], ["nonsense", "current-token"]) * 2]
+    assert [caller and (caller.peer, caller.token) for caller in callers] == [("emsp", "current-token")] * 4
+    assert watched.looked_up == 1
+
+
+async def test_token_of_nobody_is_looked_up_each_time(watched: Watched) -> None:
+    assert [await watched.desk.caller(["wrong"]) for _ in range(2)] == [None, None]
+    assert watched.looked_up == 2
+
+
+async def test_token_that_is_withdrawn_in_another_process_opens_nothing_from_then_on(
+    site: Site, watched: Watched, elsewhere: PeerStore
+) -> None:
+    assert await watched.desk.caller(["current-token"])
+    await elsewhere.end("emsp", site.clock.now())
+    assert await watched.desk.caller(["current-token"]) is None
+
+
+async def test_token_that_is_withdrawn_here_opens_nothing_from_then_on(site: Site, watched: Watched) -> None:
+    assert await watched.desk.caller(["current-token"])
+    await site.store.end("emsp", site.clock.now())
+    assert await watched.desk.caller(["current-token"]) is None
+
+
+async def test_lookup_that_a_withdrawal_overtakes_is_not_remembered(
+    site: Site, watched: Watched, elsewhere: PeerStore
+) -> None:
+    watched.let_go.clear()
+    slow = asyncio.create_task(watched.desk.caller(["current-token"]))
+    await watched.found.wait()
+    await elsewhere.end("emsp", site.clock.now())
+    watched.let_go.set()
+    other = await watched.desk.caller(["current-token"])
+    assert await slow is not None  # it was the peer's when it was asked
+    assert [other, await watched.desk.caller(["current-token"])] == [None, None]
+
+
+async def test_invite_that_was_used_expires_all_the_same(site: Site) -> None:
+    invitation = await site.registrar.invite("emsp", expires=timedelta(days=1))
+    assert await site.desk.caller([invitation.token])
+    site.clock.passed += timedelta(days=2)
+    assert await site.desk.caller([invitation.token]) is None
+
+
+async def test_push_whose_sender_is_unregistered_before_its_last_byte_is_refused(served_site: Site) -> None:
+    body = json.dumps(card()).encode()
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield body[:10]
+        await served_site.store.end("emsp", served_site.clock.now())
+        yield body[10:]
+
+    headers = header(await served_site.agreed())
+    async with httpx.AsyncClient(headers=headers) as client:
+        answer = await client.put(f"{served_site.url}{TOKEN_URL}", content=slowly())
+    assert (answer.status_code, envelope(answer)["status_code"]) == (401, 2000)
+    assert await served_site.whitelist.count() == {}
+
+
+async def test_body_of_a_caller_that_is_refused_is_drained_and_not_kept(site: Site) -> None:
+    async with client_of(site, "nobody's") as client:
+        answer = await client.put(TOKEN_URL, content=b"x" * 65_536)
+        assert (answer.status_code, answer.headers.get("connection")) == (401, None)
+        answer = await client.put(TOKEN_URL, content=b"x" * (3 << 20))
+        assert (answer.status_code, answer.headers.get("connection")) == (401, "close")

@@ -264,3 +264,20 @@ async def test_folder_moved_away_and_back_works_again(tmp_path: Path) -> None:
     await database.writer.write("add", ADD, ("b",))
     await database.close()
     assert in_file(folder / "test.db") == ["b"]
+
+
+async def test_commit_of_anybody_changes_the_number_of_commits_and_nothing_else_does(database: Database) -> None:
+    with closing(sqlite3.connect(database.path, isolation_level=None)) as other:
+        numbers = [database.commits(), database.commits()]
+        await database.writer.write("add", ADD, ("a",))
+        numbers += [database.commits(), database.commits()]
+        other.execute(ADD, ("b",)).fetchall()
+        numbers += [database.commits(), database.commits()]
+    first, second, third = numbers[::2]
+    assert numbers == [first, first, second, second, third, third]
+    assert len({first, second, third, None}) == 4
+
+
+async def test_number_of_commits_of_a_closed_file_can_not_be_told(database: Database) -> None:
+    await database.close()
+    assert database.commits() is None

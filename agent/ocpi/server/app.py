@@ -4,23 +4,17 @@ OCPI 2.2.1 version_information_endpoint, credentials, and mod_tokens' Receiver I
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import msgspec
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import Response
-from starlette.routing import Route
 
 from agent.ocpi.addressing import Party
 from agent.ocpi.credentials import CREDENTIALS, Credentials
 from agent.ocpi.envelope import UNREADABLE
-from agent.ocpi.server.answers import failed, refused, success, written
-from agent.ocpi.server.gate import DEFAULT_LIMITS, Gate, Incoming, Limits, incoming
+from agent.ocpi.server.answers import Answer, failed, refused, success, written
+from agent.ocpi.server.gate import DEFAULT_LIMITS, Gate, Incoming, Limits
 from agent.ocpi.server.limits import is_nested_too_deep
 from agent.ocpi.server.ports import (
     Callers,
@@ -35,6 +29,8 @@ from agent.ocpi.versions import VERSION, Endpoint, Version, VersionDetails
 
 _T = TypeVar("_T")
 
+_Methods = Mapping[str, Callable[[Incoming], Awaitable[Answer]]]
+
 _TOKEN = msgspec.json.Decoder(Token, strict=False)
 _CHANGES = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
@@ -48,24 +44,13 @@ def create_app(
     tokens: TokensReceiver,
     limits: Limits = DEFAULT_LIMITS,
     clock: Callable[[], float] = time.monotonic,
-) -> Starlette:
+) -> Gate:
     """Everything below `public_url`, under which the peers reach us: its path is the base path here, too.
 
     `clock` gives seconds for the limits.
     """
-    public_url = public_url.rstrip("/")
-    base = unquote(urlsplit(public_url).path)
-    modules = _Modules(public_url, credentials, tokens)
-    routes = [
-        Route(f"{base}/versions", modules.versions, methods=["GET"]),
-        Route(f"{base}/{VERSION}", modules.details, methods=["GET"]),
-        Route(f"{base}/{VERSION}/credentials", modules.credentials, methods=["GET", "POST", "PUT", "DELETE"]),
-        Route(f"{base}/{VERSION}/tokens/{{key:path}}", modules.tokens, methods=["GET", "PUT", "PATCH"]),
-    ]
-    gate = Middleware(Gate, callers=callers, limits=limits, us=us, functional=f"{base}/{VERSION}/tokens", clock=clock)
-    app = Starlette(routes=routes, middleware=[gate], exception_handlers={HTTPException: _http_error})
-    app.router.redirect_slashes = False
-    return app
+    modules = _Modules(public_url.rstrip("/"), credentials, tokens)
+    return Gate(modules.answer, callers=callers, limits=limits, us=us, functional=modules.tokens_path, clock=clock)
 
 
 def versions_url(public_url: str) -> str:
@@ -74,10 +59,11 @@ def versions_url(public_url: str) -> str:
 
 
 class _Modules:
-    """One method a path. Starlette calls it only for the methods that its route names."""
+    """Which path is answered by what, and how."""
 
     def __init__(self, public_url: str, credentials: CredentialsReceiver, tokens: TokensReceiver) -> None:
-        root = f"{public_url}/{VERSION}"
+        base, root = unquote(urlsplit(public_url).path), f"{public_url}/{VERSION}"
+        self.tokens_path = f"{base}/{VERSION}/tokens"
         self._above_key = len(f"{urlsplit(public_url).path}/{VERSION}/tokens".split("/"))
         self._credentials = credentials
         self._tokens = tokens
@@ -90,75 +76,94 @@ class _Modules:
             ],
             VERSION,
         )
+        self._of_token: _Methods = {"GET": self._get_token, "PUT": self._put_token, "PATCH": self._patch_token}
+        self._at: Mapping[str, _Methods] = {
+            f"{base}/versions": {"GET": self._get_versions},
+            f"{base}/{VERSION}": {"GET": self._get_details},
+            f"{base}/{VERSION}/credentials": {
+                "GET": self._get_credentials,
+                "POST": self._register,
+                "PUT": self._update,
+                "DELETE": self._unregister,
+            },
+        }
 
-    async def versions(self, _request: Request) -> Response:
+    async def answer(self, request: Incoming) -> Answer:
+        """404 and 405 included."""
+        below_tokens = request.path.startswith(f"{self.tokens_path}/")
+        methods = self._of_token if below_tokens else self._at.get(request.path)
+        if methods is None:
+            return failed(404, "there is nothing here")
+        method = methods.get("GET" if request.method == "HEAD" else request.method)
+        if method is None:
+            return failed(405, "this method is not offered here", {"Allow": ", ".join(("HEAD", *methods))})
+        return await method(request)
+
+    async def _get_versions(self, _request: Incoming) -> Answer:
         return success(self._versions)
 
-    async def details(self, _request: Request) -> Response:
+    async def _get_details(self, _request: Incoming) -> Answer:
         return success(self._details)
 
-    async def credentials(self, request: Request) -> Response:
-        arrived = incoming(request.scope)
-        match request.method:
-            case "POST":
-                return await self._register(arrived)
-            case "PUT":
-                return await self._update(arrived)
-            case "DELETE":
-                refusal = await self._credentials.unregister(arrived.caller)
-                return success() if refusal is None else _refused(refusal)
-            case _:
-                return success(await self._credentials.shown(arrived.caller))
+    async def _get_credentials(self, request: Incoming) -> Answer:
+        return success(await self._credentials.shown(request.caller))
 
-    async def _register(self, arrived: Incoming) -> Response:
-        if refusal := await self._credentials.may_register(arrived.caller):
+    async def _register(self, request: Incoming) -> Answer:
+        if refusal := await self._credentials.may_register(request.caller):
             return _refused(refusal)
-        theirs = _read(CREDENTIALS, arrived.body)
-        if isinstance(theirs, Response):
+        theirs = _read(CREDENTIALS, request.body)
+        if isinstance(theirs, Answer):
             return theirs
-        return _exchanged(await self._credentials.register(arrived.caller, theirs), 201)
+        return _exchanged(await self._credentials.register(request.caller, theirs), 201)
 
-    async def _update(self, arrived: Incoming) -> Response:
-        if refusal := await self._credentials.may_update(arrived.caller):
+    async def _update(self, request: Incoming) -> Answer:
+        if refusal := await self._credentials.may_update(request.caller):
             return _refused(refusal)
-        theirs = _read(CREDENTIALS, arrived.body)
-        if isinstance(theirs, Response):
+        theirs = _read(CREDENTIALS, request.body)
+        if isinstance(theirs, Answer):
             return theirs
-        return _exchanged(await self._credentials.update(arrived.caller, theirs), 200)
+        return _exchanged(await self._credentials.update(request.caller, theirs), 200)
 
-    async def tokens(self, request: Request) -> Response:
-        key = _key(request, self._above_key)
-        if key is None:
+    async def _unregister(self, request: Incoming) -> Answer:
+        refusal = await self._credentials.unregister(request.caller)
+        return success() if refusal is None else _refused(refusal)
+
+    async def _get_token(self, request: Incoming) -> Answer:
+        key = self._key(request)
+        if isinstance(key, Answer):
+            return key
+        found = await self._tokens.get(request.caller, key)
+        return refused(found) if isinstance(found, Refusal) else success(written(found))
+
+    async def _put_token(self, request: Incoming) -> Answer:
+        key = self._key(request)
+        if isinstance(key, Answer):
+            return key
+        token = _read(_TOKEN, request.body)
+        if isinstance(token, Answer):
+            return token
+        return _stored(await self._tokens.put(request.caller, key, token))
+
+    async def _patch_token(self, request: Incoming) -> Answer:
+        key = self._key(request)
+        if isinstance(key, Answer):
+            return key
+        changes = _read(_CHANGES, request.body)
+        if isinstance(changes, Answer):
+            return changes
+        return _stored(await self._tokens.patch(request.caller, key, changes))
+
+    def _key(self, request: Incoming) -> TokenKey | Answer:
+        """The last three segments, each decoded by itself, for a uid may hold a slash."""
+        key = request.raw_path.rstrip("/").split("/")[self._above_key :]
+        if len(key) != 3 or not all(key):
             return failed(404, "there is nothing here; expected tokens/{country_code}/{party_id}/{token_uid}")
-        arrived = incoming(request.scope)
-        match request.method:
-            case "PUT":
-                token = _read(_TOKEN, arrived.body)
-                if isinstance(token, Response):
-                    return token
-                return _stored(await self._tokens.put(arrived.caller, key, token))
-            case "PATCH":
-                changes = _read(_CHANGES, arrived.body)
-                if isinstance(changes, Response):
-                    return changes
-                return _stored(await self._tokens.patch(arrived.caller, key, changes))
-            case _:
-                found = await self._tokens.get(arrived.caller, key)
-                return refused(found) if isinstance(found, Refusal) else success(written(found))
+        country_code, party_id, uid = map(unquote, key)
+        query = dict(parse_qsl(request.query)) if request.query else {}
+        return TokenKey(country_code, party_id, uid, TokenType(query.get("type") or "RFID"))
 
 
-def _key(request: Request, above: int) -> TokenKey | None:
-    """The three segments after the first `above`, each decoded by itself, for a uid may hold a slash."""
-    raw = request.scope.get("raw_path") or request.scope["path"].encode()
-    segments = [unquote(part) for part in raw.decode("latin-1").rstrip("/").split("/")]
-    if len(segments) != above + 3 or not all(segments[above:]):
-        return None
-    query = dict(parse_qsl(request.scope["query_string"].decode("latin-1")))
-    country_code, party_id, uid = segments[above:]
-    return TokenKey(country_code, party_id, uid, TokenType(query.get("type") or "RFID"))
-
-
-def _read(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T | Response:
+def _read(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T | Answer:
     """An object; 400 for what is no JSON, 2001 for what is none of ours (OCPI 2.2.1 status_codes)."""
     if is_nested_too_deep(body):
         return refused(Refusal(2001, "the body is nested too deep"))
@@ -168,7 +173,7 @@ def _read(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T | Response:
         return _unreadable(body, error)
 
 
-def _unreadable(body: bytes, error: Exception) -> Response:
+def _unreadable(body: bytes, error: Exception) -> Answer:
     try:
         _is_json(body)
     except UNREADABLE as broken:  # also where a wrong type came first, and stopped the reading
@@ -184,15 +189,15 @@ def _is_json(body: bytes) -> None:
         msgspec.json.decode(body, type=msgspec.Raw)
 
 
-def _exchanged(result: Credentials | Refusal, http_status: int) -> Response:
+def _exchanged(result: Credentials | Refusal, http_status: int) -> Answer:
     return _refused(result) if isinstance(result, Refusal) else success(result, http_status=http_status)
 
 
-def _refused(refusal: Refusal) -> Response:
-    return refused(refusal, {"Allow": "GET, POST, PUT, DELETE"} if refusal.http_status == 405 else None)
+def _refused(refusal: Refusal) -> Answer:
+    return refused(refusal, {"Allow": "GET, POST, PUT, DELETE"} if refusal.http_status == 405 else {})
 
 
-def _stored(result: Stored | Refusal) -> Response:
+def _stored(result: Stored | Refusal) -> Answer:
     match result:
         case Refusal():
             return refused(result)
@@ -202,9 +207,3 @@ def _stored(result: Stored | Refusal) -> Response:
             return success()
         case Stored.STALE:
             return success(message="a newer version of this token is stored; nothing was changed")
-
-
-async def _http_error(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, HTTPException)
-    words = {404: "there is nothing here", 405: "this method is not offered here"}
-    return failed(error.status_code, words.get(error.status_code, error.detail), error.headers)

@@ -71,7 +71,7 @@ class Callers(Protocol):
     """Knows the credentials tokens that we issued."""
 
     async def caller(self, candidates: Sequence[str]) -> Caller | None:
-        """Whose one of at most two readings of a header is. The work is the same for a token of nobody."""
+        """Whose one of at most two readings of a header is, as of now; None for nobody's."""
         ...
 
 
