@@ -16,6 +16,7 @@ It writes its JSON by hand and imports nothing of the agent: a mistake in the ag
 
 from fakes.emsp.calls import Response, trickle
 from fakes.emsp.cards import POPULATED_SINCE, Card, Reference, populated_uid
+from fakes.emsp.cdr_receiver import RepeatedCdr
 from fakes.emsp.credentials_sender import DiedError
 from fakes.emsp.device import Dies, Slash
 from fakes.emsp.discovery import ExchangeFailedError
@@ -24,6 +25,7 @@ from fakes.emsp.lists import Link, ListFaults
 from fakes.emsp.messages import Part, Request
 from fakes.emsp.peer import FakeEmsp
 from fakes.emsp.relation import Relation
+from fakes.emsp.reports import Reports
 from fakes.emsp.weather import FINE, Kind, Weather, drip, gzip_bomb, held, rate_limited, server_error, slow
 
 __all__ = [
@@ -41,6 +43,8 @@ __all__ = [
     "Part",
     "Reference",
     "Relation",
+    "RepeatedCdr",
+    "Reports",
     "Request",
     "Response",
     "Slash",

@@ -65,6 +65,8 @@ class Device:
     """Identifiers of its own endpoints that the version details do not name."""
     expects: set[tuple[str, str]] = field(default_factory=lambda: {("tokens", "RECEIVER")})
     """Endpoints that a client has to offer beside credentials; 3003 without."""
+    reports: bool = False
+    """Has the receiver interfaces of sessions and CDRs."""
     slash: Slash = Slash.NONE
     lenient_rotation: bool = False
     """Takes the old token beside the new one until the new one has been used; else it is refused at once."""
@@ -117,6 +119,30 @@ class Device:
     def tokens_url(self) -> str:
         """The Tokens sender interface."""
         return f"{self.origin}{self.tokens_path}{self._end}"
+
+    @property
+    def sessions_path(self) -> str:
+        """The path of the Sessions receiver interface, without a slash."""
+        return f"{self.prefix}/ocpi/emsp/{VERSION}/sessions"
+
+    @property
+    def sessions_url(self) -> str:
+        """The Sessions receiver interface."""
+        return f"{self.origin}{self.sessions_path}{self._end}"
+
+    @property
+    def cdrs_path(self) -> str:
+        """The path of the CDRs receiver interface, without a slash."""
+        return f"{self.prefix}/ocpi/emsp/{VERSION}/cdrs"
+
+    @property
+    def cdrs_url(self) -> str:
+        """The CDRs receiver interface."""
+        return f"{self.origin}{self.cdrs_path}{self._end}"
+
+    def cdr_url(self, place: int) -> str:
+        """The address of a stored CDR."""
+        return f"{self.origin}{self.cdrs_path}/{place}{self._end}"
 
     @property
     def versions_url(self) -> str:

@@ -8,12 +8,13 @@ from fakes.emsp.credentials_receiver import CredentialsReceiver
 from fakes.emsp.device import VERSION, Device, Slash
 from fakes.emsp.lists import TokenList
 from fakes.emsp.messages import Later, Part, Reply, Request, written
+from fakes.emsp.reports import Reports
 
 Answerer = Callable[[Request], Reply | Later]
 
 
 class Interfaces:
-    """Versions, version details, credentials, the token list and real-time authorization."""
+    """Versions, version details, credentials, the token list, real-time authorization, and what is reported."""
 
     def __init__(
         self,
@@ -21,6 +22,7 @@ class Interfaces:
         cards: Cards,
         tokens: TokenList,
         credentials: CredentialsReceiver,
+        reports: Reports,
         complain: Callable[[str], None],
         give: Callable[[str, str], None],
     ) -> None:
@@ -29,6 +31,7 @@ class Interfaces:
         self._cards = cards
         self._list = tokens
         self._credentials = credentials
+        self._reports = reports
         self._complain = complain
         self._give = give
 
@@ -55,6 +58,16 @@ class Interfaces:
             return Part.CREDENTIALS, "GET, POST, PUT, DELETE", self._credentials.answer
         if path.removeprefix(f"{root}/") in self._device.versions:
             return Part.VERSIONS, "GET", self._details
+        return self._report_interface(path) if self._device.reports else (None, "", _nothing_there)
+
+    def _report_interface(self, path: str) -> tuple[Part | None, str, Answerer]:
+        sessions, cdrs = self._device.sessions_path, self._device.cdrs_path
+        if path.startswith(sessions + "/") and path.count("/") == sessions.count("/") + 3:
+            return Part.SESSIONS, "GET, PUT, PATCH", self._reports.session_receiver.answer
+        if path in {cdrs, cdrs + "/"}:
+            return Part.CDRS, "POST", self._reports.cdr_receiver.answer
+        if path.startswith(cdrs + "/") and path.count("/") == cdrs.count("/") + 1:
+            return Part.CDRS, "GET", self._reports.cdr_receiver.answer
         return None, "", _nothing_there
 
     def _unslashed(self, path: str) -> str:
@@ -62,7 +75,7 @@ class Interfaces:
         slash = self._device.slash
         if slash is Slash.NONE:
             return path
-        if slash is Slash.LISTED and path.endswith("/authorize"):
+        if slash is Slash.LISTED and (path.endswith("/authorize") or path.startswith(self._device.sessions_path + "/")):
             return path  # what OCPI appends to an address that ends with a slash ends without
         return path[:-1] if path.endswith("/") else ""
 
@@ -104,9 +117,13 @@ class Interfaces:
         own = {"credentials": device.credentials_url(version)}
         if version == VERSION:
             own["tokens"] = device.tokens_url
+        received = {"sessions": device.sessions_url, "cdrs": device.cdrs_url}
+        if version != VERSION or not device.reports:
+            received = {}
         named = [
-            {"identifier": identifier, "role": "SENDER", "url": url}
-            for identifier, url in own.items()
+            {"identifier": identifier, "role": role, "url": url}
+            for role, urls in (("SENDER", own), ("RECEIVER", received))
+            for identifier, url in urls.items()
             if identifier not in device.withheld_endpoints
         ]
         return Reply(data=written({"version": version, "endpoints": [*device.extra_endpoints, *named]}))

@@ -26,6 +26,8 @@ class Part(StrEnum):
     CREDENTIALS = "credentials"
     LIST = "list"
     AUTHORIZE = "authorize"
+    SESSIONS = "sessions"
+    CDRS = "cdrs"
 
 
 @dataclass(slots=True)

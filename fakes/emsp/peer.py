@@ -14,12 +14,15 @@ from fakes.emsp.cards import Card, Cards, Reference
 from fakes.emsp.credentials_receiver import CredentialsReceiver
 from fakes.emsp.credentials_sender import CredentialsSender
 from fakes.emsp.device import VERSION, Device
+from fakes.emsp.faults import Fault
 from fakes.emsp.http_server import HttpServer, Outgoing, OutgoingLater
 from fakes.emsp.interfaces import Interfaces
 from fakes.emsp.lists import ListFaults, TokenList
 from fakes.emsp.messages import Later, Part, Reply, Request, http_date
 from fakes.emsp.pushes import Pushes
 from fakes.emsp.relation import Relation
+from fakes.emsp.report_rules import Object
+from fakes.emsp.reports import Reports
 from fakes.emsp.strictness import faults_of
 from fakes.emsp.weather import FINE, Kind, Weather, instead, spoilt
 
@@ -30,6 +33,9 @@ def _wall_clock() -> datetime:
 
 class FakeEmsp:
     """An OCPI 2.2.1 party with the Tokens sender role, over real HTTP on 127.0.0.1: `async with FakeEmsp() as emsp: …`.
+
+    With `reports` also with the receiver roles of sessions and CDRs: what comes in is in `sessions` and `cdrs`, and
+    `reported` says what becomes of it (see `Reports`).
 
     Strict: whatever a client does against OCPI is in `complaints`. Several can run at once.
     World side: `card`, `populate`, `set_weather`, `lists`, `device`, `page_size`, `clock_skew`, `invite`. Everything
@@ -54,12 +60,13 @@ class FakeEmsp:
         tls: ssl.SSLContext | None = None,
         trust: ssl.SSLContext | None = None,
         lenient_rotation: bool = False,
+        reports: bool = False,
     ) -> None:
         """`port` 0 takes a free one. `prefix` such as `/roaming` goes before every path.
 
         `remember=False` keeps no requests and no references, for runs of millions. `now` is the device's clock.
         `tls` is the certificate that it shows, `trust` whom it trusts when it calls. `lenient_rotation` takes the old
-        token until the new one has been used.
+        token until the new one has been used. `reports` offers the receiver interfaces of sessions and CDRs.
         """
         self.device = Device(
             country_code,
@@ -72,6 +79,7 @@ class FakeEmsp:
             tls=tls,
             trust=trust,
             lenient_rotation=lenient_rotation,
+            reports=reports,
         )
         self.device.credentials_token = credentials_token or self.device.make_token()
         self.clock_skew = timedelta()
@@ -93,7 +101,11 @@ class FakeEmsp:
         self.put_token, self.patch_token, self.get_token = pushes.put, pushes.patch, pushes.get
         self.call = calls.call
         """Any request, right in every header unless told otherwise."""
-        self._interfaces = Interfaces(self.device, self._cards, self._list, receiver, self._complain, self._give)
+        self.reported = Reports(self.device)
+        """What becomes of sessions and CDRs: which are turned away, and where the CDRs are kept."""
+        self._interfaces = Interfaces(
+            self.device, self._cards, self._list, receiver, self.reported, self._complain, self._give
+        )
         self._weather = dict.fromkeys(Part, FINE)
         self._request_ids: set[str] = set()
         self._news = asyncio.Event()
@@ -163,6 +175,16 @@ class FakeEmsp:
         return self.device.relation
 
     # ---- the world side
+
+    @property
+    def sessions(self) -> dict[str, Object]:
+        """The sessions that were reported, by id; what has a decimal point is a Decimal."""
+        return self.reported.sessions
+
+    @property
+    def cdrs(self) -> dict[str, Object]:
+        """The CDRs that were reported, by id and in the order in which they came."""
+        return self.reported.cdrs
 
     @property
     def lists(self) -> ListFaults:
@@ -302,7 +324,7 @@ class FakeEmsp:
         """The whole answer to one request. On the floor of the benchmarks: no task, no wait, little else."""
         request.part, answer = self._interfaces.route(request)
         self._note(request)
-        faults = [] if request.part is None else faults_of(request, self.device)
+        faults = self._faults_of(request)
         self.complaints += [f"{request.method} {request.part}: {fault.text}" for fault in faults]
         weather = FINE if request.part is None else self._pass_weather(request.part)
         refused = next((fault.reply for fault in faults if fault.reply is not None), None)
@@ -312,6 +334,11 @@ class FakeEmsp:
         if isinstance(reply, Reply):
             return self._outgoing(request, reply, weather)
         return partial(self._outgoing_later, request, reply, weather)
+
+    def _faults_of(self, request: Request) -> list[Fault]:
+        if request.part in {Part.SESSIONS, Part.CDRS}:
+            return self.reported.faults_of(request)
+        return [] if request.part is None else faults_of(request, self.device)
 
     async def _outgoing_later(self, request: Request, later: Later, weather: Weather) -> Outgoing | None:
         reply = await later()
@@ -333,7 +360,7 @@ class FakeEmsp:
         headers += [
             (name, asked[name.lower()]) for name in ("X-Request-ID", "X-Correlation-ID") if name.lower() in asked
         ]
-        if request.part in {Part.LIST, Part.AUTHORIZE}:
+        if request.part in {Part.LIST, Part.AUTHORIZE, Part.SESSIONS, Part.CDRS}:
             headers += [
                 ("OCPI-from-country-code", self.device.country_code),
                 ("OCPI-from-party-id", self.device.party_id),

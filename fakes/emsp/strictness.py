@@ -21,12 +21,12 @@ _LIST_PARAMETERS = frozenset({"offset", "limit", "date_from", "date_to"})
 
 def faults_of(request: Request, device: Device) -> list[Fault]:
     """Everything that is wrong with a request whose `part` is known, the unforgivable first."""
-    faults = [*_identity(request, device)]
+    faults = [*identity_faults(request, device)]
     match request.part:
         case Part.AUTHORIZE:
-            faults += [*_routing(request, device), *_authorize_target(request), *_authorize_body(request, device)]
+            faults += [*routing_faults(request, device), *_authorize_target(request), *_authorize_body(request, device)]
         case Part.LIST:
-            faults += [*_routing(request, device), *_list_query(request)]
+            faults += [*routing_faults(request, device), *_list_query(request)]
         case _:
             present = [name for name in ROUTING if name in request.headers]
             faults += [Fault(f"{name} on a configuration module") for name in present]
@@ -35,7 +35,7 @@ def faults_of(request: Request, device: Device) -> list[Fault]:
     return faults
 
 
-def _identity(request: Request, device: Device) -> Iterator[Fault]:
+def identity_faults(request: Request, device: Device) -> Iterator[Fault]:
     headers = request.headers
     if not device.admits(headers.get("authorization"), request.part):
         what = "wrong" if "authorization" in headers else "no"
@@ -48,7 +48,7 @@ def _identity(request: Request, device: Device) -> Iterator[Fault]:
         yield Fault("a GET with a body")
 
 
-def _routing(request: Request, device: Device) -> Iterator[Fault]:
+def routing_faults(request: Request, device: Device) -> Iterator[Fault]:
     headers = request.headers
     to = tuple(headers.get(name, "").upper() for name in ROUTING[:2])
     if device.hub:
