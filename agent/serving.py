@@ -6,7 +6,7 @@ Imported only where it is needed: the server's libraries cost the memory that a 
 import asyncio
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -60,6 +60,8 @@ def registrar_of(config: Config, store: PeerStore) -> Registrar:
         allow_http=allow_http,
         taken_names=frozenset(section.name for section in config.peer),
         taken_parties=_taken_parties(config),
+        for_others=frozenset(config.ocpi.server.bring_for_others),
+        alone=partial(_exchanging_alone, Path(config.storage.directory)),
     )
 
 
@@ -118,6 +120,20 @@ class Serving:
             await asyncio.sleep(turn_s)
 
 
+def _exchanging_alone(folder: Path, name: str) -> AbstractContextManager[None]:
+    """The right to begin an exchange with a peer: held by a command, or by the agent, in whatever process."""
+    busy = f"peer {name}: another exchange of credentials with it is under way: wait for it to end"
+    return locked(folder / f"exchange-{name}.lock", busy)
+
+
+def _is_exchanging(folder: Path, name: str) -> bool:
+    try:
+        with _exchanging_alone(folder, name):
+            return False
+    except BusyError:
+        return True
+
+
 def _is_command_serving(folder: Path) -> bool:
     try:
         with serving_alone_in(folder):
@@ -134,6 +150,8 @@ def _server_of(config: Config, config_path: Path, store: PeerStore, whitelist: W
         connect_as(us, allow_http=settings.allow_http),
         allow_http=settings.allow_http,
         taken_parties=_taken_parties(config),
+        for_others=frozenset(settings.bring_for_others),
+        is_ours_under_way=partial(_is_exchanging, Path(config.storage.directory)),
     )
     app = create_app(
         public_url=settings.public_url or "",

@@ -5,6 +5,7 @@ no driver waits, raises.
 """
 
 import ssl
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -25,7 +26,15 @@ from agent.ocpi.failures import Failure, harmless
 from agent.ocpi.headers import http_date, number
 from agent.ocpi.paging import joined, next_url, origin, same_origin, server
 from agent.ocpi.timestamps import wire_text
-from agent.ocpi.tokens import AUTHORIZATION_INFO, AuthorizationInfo, LocationReferences, Token, Unreadable, read_list
+from agent.ocpi.tokens import (
+    AUTHORIZATION_INFO,
+    AuthorizationInfo,
+    LocationReferences,
+    Token,
+    Unreadable,
+    next_turn,
+    read_list,
+)
 from agent.ocpi.versions import DETAILS, VERSION, VERSIONS, Endpoint
 
 __all__ = ["AuthorizeReply", "Endpoints", "Failure", "OcpiClient", "Page", "tls_context"]
@@ -208,10 +217,13 @@ class OcpiClient:
         since = "" if date_from is None else f"&date_from={wire_text(date_from)}"
         return with_query(self._ended(tokens_url), f"limit={limit}{since}")
 
-    async def page(self, url: str, *, correlation_id: str | None = None) -> Page | Failure:
+    async def page(
+        self, url: str, *, correlation_id: str | None = None, give_way: Callable[[], Awaitable[None]] = next_turn
+    ) -> Page | Failure:
         """Pull one page of the list of tokens: OCPI 2.2.1 mod_tokens, GET on the sender interface.
 
         `url` comes from `list_url` or is the `next_url` of the page before; credentials go to no other server.
+        `give_way` lets others go first: it is called between the steps of reading the page.
         """
         tokens_url = await self._ready()
         if isinstance(tokens_url, Failure):
@@ -227,16 +239,18 @@ class OcpiClient:
         if isinstance(answer, Failure):
             return answer
         assert isinstance(reply, Reply)
-        return await self._page(url, reply, answer, limit)
+        return await self._page(url, reply, answer, limit, give_way)
 
     async def aclose(self) -> None:
         """Close every connection."""
         await self._connection.aclose()
 
-    async def _page(self, url: str, reply: Reply, answer: Envelope, limit: int) -> Page | Failure:
+    async def _page(
+        self, url: str, reply: Reply, answer: Envelope, limit: int, give_way: Callable[[], Awaitable[None]]
+    ) -> Page | Failure:
         most = max(4 * limit, _OBJECTS_ANYWAY)
         try:
-            objects = await read_list(answer.data, most_objects=most)
+            objects = await read_list(answer.data, most_objects=most, give_way=give_way)
         except UNREADABLE as error:
             return self._failure(f"the page is no list of tokens: {error}")
         if objects is None:

@@ -54,16 +54,24 @@ class Reply:
         return retry_after_s(self.headers, datetime.now(UTC))
 
 
+@dataclass(frozen=True, slots=True)
+class Unsent(Failure):
+    """There was no connection to send the request over: the peer has seen nothing of it."""
+
+
 @dataclass(slots=True)
 class _Attempt:
-    """Watches one request: whether its connection was new, and whether anything of an answer came."""
+    """Watches one request: whether its connection was new, and how far request and answer came."""
 
     reused: bool = True
+    begun: bool = False
     answered: bool = False
 
     async def trace(self, event: str, _info: dict[str, Any]) -> None:
         if event == "connection.connect_tcp.started":
             self.reused = False
+        elif event == "http11.send_request_headers.started":
+            self.begun = True
         elif event == "http11.receive_response_headers.complete":
             self.answered = True
 
@@ -71,13 +79,16 @@ class _Attempt:
         """Only the race with a server that closes an idle connection: it never saw the request."""
         return self.reused and not self.answered and hung_up(error)
 
+    def came_to(self, failure: Failure) -> Failure:
+        return failure if self.begun else Unsent(failure.outcome, failure.detail, failure.retry_after_s)
+
 
 @dataclass(slots=True)
 class Connection:
     """Sends requests to one peer. Cancelling a request closes its connection and no other."""
 
     tls: ssl.SSLContext | None = None
-    """What a server must show; None is needed only for http URLs."""
+    """Whom to trust for https; None for the system's authorities, which are read when the first such URL comes."""
     hang_s: float = 60.0
     """For each phase of a request: a guard against hanging for ever. Callers set the limits that mean something."""
     most_connections: int = 64
@@ -85,22 +96,14 @@ class Connection:
     idle_s: float = 3600.0
     """How long a connection is kept for the next tap. The server decides sooner, and the pool notices."""
     _transport: httpx.AsyncHTTPTransport = field(init=False)
+    _of_the_system: httpx.AsyncHTTPTransport | None = field(init=False, default=None)
     _timeout: dict[str, float] = field(init=False)
 
     def __post_init__(self) -> None:
         # At DEBUG it logs every header of an answer, and some peers repeat there what they were sent.
         logging.getLogger("httpcore").setLevel(logging.INFO)
-        limits = httpx.Limits(
-            max_connections=self.most_connections,
-            max_keepalive_connections=self.most_idle,
-            keepalive_expiry=self.idle_s,
-        )
-        self._transport = httpx.AsyncHTTPTransport(
-            verify=self.tls if self.tls is not None else False,
-            trust_env=False,
-            limits=limits,
-            socket_options=_KEEPALIVE,
-        )
+        # Without an authority in it a client's context trusts nobody: what is not asked for is never unverified.
+        self._transport = self._trusting(self.tls or ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
         self._timeout = dict.fromkeys(("connect", "read", "write", "pool"), self.hang_s)
 
     async def send(
@@ -117,11 +120,29 @@ class Connection:
                 return await self._attempt(method, url, headers, content, most_bytes, attempt)
             except _BROKEN as error:
                 if not attempt.may_be_repeated(error):
-                    return of_transport(error)
+                    return attempt.came_to(of_transport(error))
 
     async def aclose(self) -> None:
         """Close every connection. What is under way fails as unreachable."""
         await self._transport.aclose()
+        if self._of_the_system is not None:
+            await self._of_the_system.aclose()
+
+    def _trusting(self, tls: ssl.SSLContext) -> httpx.AsyncHTTPTransport:
+        limits = httpx.Limits(
+            max_connections=self.most_connections,
+            max_keepalive_connections=self.most_idle,
+            keepalive_expiry=self.idle_s,
+        )
+        return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits, socket_options=_KEEPALIVE)
+
+    def _transport_for(self, url: httpx.URL) -> httpx.AsyncHTTPTransport:
+        if self.tls is not None or url.scheme != "https":
+            return self._transport
+        if self._of_the_system is None:
+            # 40 ms and 2 MB, which a peer on plain http does not cost.
+            self._of_the_system = self._trusting(ssl.create_default_context())
+        return self._of_the_system
 
     async def _attempt(
         self, method: str, url: str, headers: Headers, content: bytes | None, most_bytes: int, attempt: _Attempt
@@ -129,7 +150,7 @@ class Connection:
         extensions = {"timeout": self._timeout, "trace": attempt.trace}
         identified = [*headers, (b"X-Request-ID", str(uuid4()).encode())]
         request = httpx.Request(method, url, headers=identified, content=content, extensions=extensions)
-        response = await self._transport.handle_async_request(request)
+        response = await self._transport_for(request.url).handle_async_request(request)
         stream = response.stream
         assert isinstance(stream, httpx.AsyncByteStream)
         try:

@@ -16,17 +16,22 @@ import msgspec
 from agent.model import Outcome
 from agent.ocpi.addressing import Encoding, Party, addressing, slashed, token_forms
 from agent.ocpi.answers import data_of, envelope_of, without
-from agent.ocpi.connection import Connection, Reply
+from agent.ocpi.connection import Connection, Reply, Unsent
 from agent.ocpi.credentials import CREDENTIALS, Credentials
 from agent.ocpi.failures import Failure, harmless
-from agent.ocpi.paging import joined, origin, server
+from agent.ocpi.paging import joined, origin, same_origin, server
 from agent.ocpi.versions import DETAILS, VERSIONS, Endpoint, Version
 
 _SMALL = 65_536
 """Bytes of any answer here: a hundred times what a peer needs."""
 
+LIMIT_S = 30.0
+"""For one request."""
+
 _CALLS_BACK = 4
 """Times as long for a POST or PUT: before it answers, the peer asks us for versions and details, maybe twice."""
+
+LONGEST_EXCHANGE_S = _CALLS_BACK * LIMIT_S
 
 NOT_HERE = frozenset({301, 302, 307, 308, 404})
 """What is said of a path without its slash."""
@@ -37,13 +42,29 @@ _OURS = frozenset({"credentials", "tokens"})
 _T = TypeVar("_T")
 
 
-def may_carry_token(url: str, *, allow_http: bool) -> bool:
-    """Whether a credentials token may be sent to `url`: encrypted, or not leaving this machine, or as allowed."""
+def may_carry_token(url: str, *, allow_http: bool, local: bool = True) -> bool:
+    """Whether a credentials token may be sent to `url`: encrypted, or not leaving this machine, or as allowed.
+
+    `local`: whether the second will do. Whoever may have us ask anything on this machine can use what listens there.
+    """
     try:
         scheme, host, _ = origin(url)
     except ValueError:
         return False
-    return scheme == "https" or allow_http or _is_loopback(host)
+    return scheme == "https" or allow_http or (local and _is_loopback(host))
+
+
+def is_local_http(url: str) -> bool:
+    """Whether `url` is plain http on this machine."""
+    return may_carry_token(url, allow_http=False) and not may_carry_token(url, allow_http=False, local=False)
+
+
+def place(url: str) -> str:
+    """A URL without its user and its query, where some peers put secrets."""
+    try:
+        return f"{server(url)}{urlsplit(url).path}"
+    except ValueError:
+        return server(url)
 
 
 def _is_loopback(host: str) -> bool:
@@ -69,16 +90,24 @@ class Handshake:
         encoding: Encoding = "base64",
         tls: ssl.SSLContext | None = None,
         allow_http: bool = False,
-        limit_s: float = 30.0,
+        local_http: bool = True,
+        limit_s: float = LIMIT_S,
     ) -> None:
-        """Raises ConfigError for a token that no header can carry. `tls` None leaves https URLs out of reach."""
+        """Raises ConfigError for a token that no header can carry. `tls` None stands for the system's authorities.
+
+        `local_http`: whether the peer may name plain http URLs of this machine, beside the server that it is asked at.
+        """
         self._addressing = addressing(peer, token, encoding, us=us, them=us, hub=False)
         self.secrets: tuple[str, ...] = self._addressing.secrets
         """Every form of every token that the peer was sent: what it says is not to be shown with one in it."""
         self._connection = Connection(tls=tls, hang_s=_CALLS_BACK * limit_s, most_connections=2, most_idle=1)
+        # A kept connection that breaks has its request sent again; a POST or PUT must not be, it may have been read.
+        self._unrepeated = Connection(tls=tls, hang_s=_CALLS_BACK * limit_s, most_connections=2, most_idle=0)
         self.slash = False
         """Whether the peer turned out to answer only on paths that end with a slash, though it names them without."""
         self._allow_http = allow_http
+        self._local_http = local_http
+        self._asked_at = ""
         self._limit_s = limit_s
 
     async def __aenter__(self) -> Self:
@@ -88,7 +117,11 @@ class Handshake:
         await self.aclose()
 
     async def versions(self, url: str) -> list[Version] | Failure:
-        """OCPI 2.2.1 version_information_endpoint, GET; with absolute URLs."""
+        """OCPI 2.2.1 version_information_endpoint, GET; with absolute URLs.
+
+        Whose URL this is, and whether it may be asked, is for the caller to know.
+        """
+        self._asked_at = url
         found = await self._get(url, VERSIONS)
         if isinstance(found, Failure):
             return found
@@ -96,6 +129,8 @@ class Handshake:
 
     async def endpoints(self, url: str) -> list[Endpoint] | Failure:
         """OCPI 2.2.1 version_information_endpoint, GET of the version details; with absolute URLs."""
+        if not self._may_be_named(url):
+            return self._refused(url)
         found = await self._get(url, DETAILS)
         if isinstance(found, Failure):
             return found
@@ -104,7 +139,7 @@ class Handshake:
             for e in found.endpoints
         ]
         for endpoint in absolute:
-            if endpoint.identifier in _OURS and not may_carry_token(endpoint.url, allow_http=self._allow_http):
+            if endpoint.identifier in _OURS and not self._may_be_named(endpoint.url):
                 return self._refused(endpoint.url)
         return absolute
 
@@ -129,6 +164,13 @@ class Handshake:
     async def aclose(self) -> None:
         """Close every connection."""
         await self._connection.aclose()
+        await self._unrepeated.aclose()
+
+    def _may_be_named(self, url: str) -> bool:
+        """Whether a token may be sent to a URL that the peer names."""
+        if may_carry_token(url, allow_http=self._allow_http, local=self._local_http):
+            return True
+        return may_carry_token(url, allow_http=False) and same_origin(url, self._asked_at)
 
     async def _get(self, url: str, decoder: msgspec.json.Decoder[_T]) -> _T | Failure:
         found = data_of(await self._send("GET", url), decoder, self.secrets)
@@ -142,13 +184,14 @@ class Handshake:
         headers = self._addressing.platform(str(uuid4()))
         if content is not None:
             headers.append((b"Content-Type", b"application/json"))
+        connection = self._unrepeated if method in {"POST", "PUT"} else self._connection
         ways = [slashed(url), url] if self.slash else [url, slashed(url)]
         try:
             async with asyncio.timeout(limit_s or self._limit_s):
-                reply = await self._connection.send(method, ways[0], headers, most_bytes=_SMALL, content=content)
+                reply = await connection.send(method, ways[0], headers, most_bytes=_SMALL, content=content)
                 if ways[0] == ways[1] or not _is_elsewhere(reply):
                     return reply
-                again = await self._connection.send(method, ways[1], headers, most_bytes=_SMALL, content=content)
+                again = await connection.send(method, ways[1], headers, most_bytes=_SMALL, content=content)
         except TimeoutError:
             return Failure(Outcome.TIMEOUT, f"no answer within {limit_s or self._limit_s:g} s")
         if isinstance(again, Failure) or _is_elsewhere(again):
@@ -158,20 +201,12 @@ class Handshake:
 
     def _refused(self, url: str) -> Failure:
         detail = f"expected an https URL, not {server(url)}: over plain HTTP anybody on the way reads the token"
-        return without(Failure(Outcome.MALFORMED, detail), self.secrets)
+        return without(Unsent(Outcome.MALFORMED, detail), self.secrets)
 
     def _placed(self, failure: Failure, url: str) -> Failure:
         """The same failure with the place where it happened."""
-        return replace(failure, detail=f"{failure.detail} ({harmless(_place(url), self.secrets)})")
+        return replace(failure, detail=f"{failure.detail} ({harmless(place(url), self.secrets)})")
 
 
 def _is_elsewhere(reply: Reply | Failure) -> bool:
     return isinstance(reply, Reply) and reply.status in NOT_HERE
-
-
-def _place(url: str) -> str:
-    """A URL without its user and its query, where some peers put secrets."""
-    try:
-        return f"{server(url)}{urlsplit(url).path}"
-    except ValueError:
-        return server(url)

@@ -4,6 +4,7 @@ OCPI 2.2.1 credentials and version_information_endpoint. Who begins an exchange 
 """
 
 import logging
+import re
 import secrets
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from agent.ocpi.addressing import Encoding, Party, slashed, token_forms
 from agent.ocpi.client import tls_context
 from agent.ocpi.credentials import BusinessDetails, Credentials, CredentialsRole
 from agent.ocpi.failures import Failure, harmless
-from agent.ocpi.handshake import Handshake
+from agent.ocpi.handshake import LIMIT_S, Handshake, is_local_http, may_carry_token
 from agent.ocpi.versions import VERSION, Endpoint, Version
 from agent.store.peers import Claim, Exchanged, PeerEndpoint, PeerRelation, PeerRole, PeerStore
 
@@ -92,6 +93,11 @@ class Us:
         """Country and party, comparable."""
         return self.country_code.upper(), self.party_id.upper()
 
+    @property
+    def is_local(self) -> bool:
+        """Whether we are found on this machine alone, as a peer is then that names such URLs of its own."""
+        return is_local_http(self.versions_url)
+
     def credentials(self, token: str) -> Credentials:
         """Our credentials object with a token for one peer."""
         business = BusinessDetails(self.business_name)
@@ -125,6 +131,8 @@ class Problem:
     status_code: int
     """What OCPI calls it: 3001, 3002 or 3003 (OCPI 2.2.1 status_codes)."""
     sentence: str
+    coarse: str
+    """The same for the party itself, which has chosen what we asked: the step, and not what else is found there."""
     token_not_taken: bool = False
     """The token in another encoding may do."""
 
@@ -134,7 +142,7 @@ def new_token() -> str:
     return secrets.token_urlsafe(32)
 
 
-def connect_as(us: Us, *, allow_http: bool, limit_s: float = 30.0) -> Connect:
+def connect_as(us: Us, *, allow_http: bool, limit_s: float = LIMIT_S) -> Connect:
     """How peers are reached: https, or http where it does not leave this machine or is allowed."""
 
     # 40 ms and 2 MB, so made once; a peer's own authority is read anew each time, for its file may be replaced.
@@ -148,13 +156,23 @@ def connect_as(us: Us, *, allow_http: bool, limit_s: float = 30.0) -> Connect:
             encoding=encoding,
             tls=tls_context(Path(ca_file)) if ca_file else of_the_system(),
             allow_http=allow_http,
+            local_http=us.is_local,
             limit_s=limit_s,
         )
 
     return connect
 
 
+def may_be_theirs(url: str, us: Us, *, allow_http: bool) -> bool:
+    """Whether a peer may name this as its versions URL: https, or http as allowed, or on the machine that we are on.
+
+    The last only where we are found there ourselves: else it would have us ask whatever listens on ours.
+    """
+    return may_carry_token(url, allow_http=allow_http, local=us.is_local)
+
+
 _OURSELVES = "this charge point"
+_OUR_CPO = f"{_OURSELVES} (is it your own backend? Then name it in ocpi.server.bring_for_others first)"
 
 
 def taken_with_ours(taken: Mapping[Party, str], us: Us) -> dict[Party, str]:
@@ -162,11 +180,17 @@ def taken_with_ours(taken: Mapping[Party, str], us: Us) -> dict[Party, str]:
     return {party: f"peer {name}" for party, name in taken.items()} | {us.party: _OURSELVES}
 
 
-def claimed(roles: Iterable[PeerRole], taken: Mapping[Party, str]) -> Claim | None:
-    """The first party among `roles` that is in `taken`; the operator's own backend may well be the CPO that we are."""
+def claimed(roles: Iterable[PeerRole], taken: Mapping[Party, str], *, for_others: bool) -> Claim | None:
+    """The first party among `roles` that is in `taken`.
+
+    The operator's own backend may be the CPO that we are; that a peer is that, is not for the peer to say: it has to
+    be one of those that are trusted to bring tokens `for_others`.
+    """
     for role in roles:
         holder = taken.get(role.party)
-        if holder is not None and not (holder is _OURSELVES and role.role == "CPO"):
+        if holder is _OURSELVES and role.role == "CPO":
+            holder = None if for_others else _OUR_CPO
+        if holder is not None:
             return Claim(*role.party, holder)
     return None
 
@@ -182,7 +206,7 @@ async def explore(
         if not isinstance(found, Problem) or not found.token_not_taken:
             return found
         first = first or found
-    return first or Problem(3001, "there is no encoding to try")
+    return first or Problem(3001, "there is no encoding to try", "versions")
 
 
 async def _explore(platform: Platform, versions_url: str, encoding: Encoding) -> Offer | Problem:
@@ -192,7 +216,8 @@ async def _explore(platform: Platform, versions_url: str, encoding: Encoding) ->
     urls = {version.version: version.url for version in versions}
     if VERSION not in urls:
         offered = harmless(", ".join(sorted(urls)), platform.secrets) or "in no version"
-        return Problem(3002, f"versions: it offers OCPI {offered}, and not {VERSION}")
+        sentence = f"versions: it offers OCPI {offered}, and not {VERSION}"
+        return Problem(3002, sentence, f"versions: {VERSION} is not offered")
     listed = await platform.endpoints(urls[VERSION])
     if isinstance(listed, Failure):
         return _problem("version details", listed)
@@ -202,7 +227,7 @@ async def _explore(platform: Platform, versions_url: str, encoding: Encoding) ->
         named = ", ".join(f"{e.module} {e.role}".strip() for e in endpoints)
         does_not = f"it does not offer {' and '.join(missing)} in OCPI {VERSION}"
         only = harmless(named, platform.secrets) or "nothing"
-        return Problem(3003, f"version details: {does_not}, only: {only}")
+        return Problem(3003, f"version details: {does_not}, only: {only}", f"version details: {does_not}")
     return Offer(VERSION, encoding, endpoints, platform.slash)
 
 
@@ -258,10 +283,27 @@ async def conclude(
     )
     claim = await store.complete(relation.name, exchanged, revision=relation.revision, at=at, invite=invite)
     if claim is None:
+        _warn_of_new_roles(relation, exchanged.roles)
         sent = f"{offer.encoding}, on trailing slashes" if offer.trailing_slash else offer.encoding
         log.info("peer %s: credentials exchanged, OCPI %s, token sent in %s", relation.name, offer.version, sent)
     return claim
 
 
+def _warn_of_new_roles(relation: PeerRelation, roles: Iterable[PeerRole]) -> None:
+    """A registered peer that speaks for more than it did may be somebody else who has its token."""
+    known = {(role.role, role.party) for role in relation.roles}
+    new = [f"{role.role} {role.country_code}-{role.party_id}" for role in roles if (role.role, role.party) not in known]
+    if relation.is_registered and new:
+        log.warning("peer %s: has added to its roles: %s", relation.name, ", ".join(new))
+
+
+_COARSE = re.compile(r"HTTP \d{3}|OCPI \d{4}|expected an https URL")
+_OUT_OF_REACH = frozenset({Outcome.UNREACHABLE, Outcome.TIMEOUT})
+
+
 def _problem(step: str, failure: Failure) -> Problem:
-    return Problem(3001, f"{step}: {failure.detail}", token_not_taken=failure.outcome in _TOKEN_NOT_TAKEN)
+    known = _COARSE.match(failure.detail)
+    coarse = known[0] if known else "unreachable" if failure.outcome in _OUT_OF_REACH else "no OCPI answer"
+    return Problem(
+        3001, f"{step}: {failure.detail}", f"{step}: {coarse}", token_not_taken=failure.outcome in _TOKEN_NOT_TAKEN
+    )

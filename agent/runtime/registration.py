@@ -7,15 +7,19 @@ peer's `note` says how to go on. Every command here may be repeated.
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 
-from agent.errors import ConfigError, PeerError
+from agent.errors import BusyError, ConfigError, PeerError, StoreError
 from agent.model import Outcome
 from agent.ocpi.addressing import Encoding, Party
-from agent.ocpi.failures import Failure
-from agent.ocpi.handshake import may_carry_token
+from agent.ocpi.connection import Unsent
+from agent.ocpi.credentials import Credentials
+from agent.ocpi.failures import Failure, harmless
+from agent.ocpi.handshake import may_carry_token, place
+from agent.ocpi.paging import same_origin
 from agent.runtime.exchange import (
     ENCODINGS,
     Connect,
@@ -26,11 +30,12 @@ from agent.runtime.exchange import (
     conclude,
     credentials_url,
     explore,
+    may_be_theirs,
     new_token,
     roles_of,
     taken_with_ours,
 )
-from agent.store.peers import PeerRelation, PeerStatus, PeerStore
+from agent.store.peers import Claim, PeerRelation, PeerStatus, PeerStore
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +75,10 @@ class Ended:
 
 
 class Registrar:
-    """Begins exchanges with peers. Any number of processes may do so at once; a relation changes as a whole or not."""
+    """Begins exchanges with peers, one at a time with each. Any number of processes may have a registrar.
+
+    A relation changes as a whole or not.
+    """
 
     def __init__(
         self,
@@ -81,12 +89,16 @@ class Registrar:
         allow_http: bool = False,
         taken_names: frozenset[str] = frozenset(),
         taken_parties: Mapping[Party, str] = MappingProxyType({}),
+        for_others: frozenset[str] = frozenset(),
+        alone: Callable[[str], AbstractContextManager[None]] = lambda _name: nullcontext(),
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         make_token: Callable[[], str] = new_token,
     ) -> None:
         """`taken_names`: peers of the configuration, whose names nobody else may have.
 
-        `taken_parties`: their names by their parties, in upper case, which nobody else may have either.
+        `taken_parties`: their names by their parties, in upper case, which nobody else may have either. `for_others`:
+        the registered peers that may be the CPO that we are. `alone`: the right to an exchange with the peer of this
+        name, over all processes; entering it raises BusyError, and the kernel ends it with the process.
         """
         self._store = store
         self._us = us
@@ -94,6 +106,8 @@ class Registrar:
         self._allow_http = allow_http
         self._taken_names = taken_names
         self._taken = taken_with_ours(taken_parties, us)
+        self._for_others = for_others
+        self._alone = alone
         self._now = now
         self._make_token = make_token
 
@@ -118,11 +132,21 @@ class Registrar:
         """
         self._check_name(name)
         if not may_carry_token(versions_url, allow_http=self._allow_http):
-            raise ConfigError(f"peer {name}: versions URL: expected one that begins with https://")
+            raise ConfigError(
+                f"peer {name}: versions URL {harmless(place(versions_url))}: expected one that begins with https://;"
+                " http:// only with ocpi.server.allow_http = true"
+            )
+        if not token_a.strip():
+            raise ConfigError(f"peer {name}: token A is empty")
+        with self._alone(name):
+            return await self._register(name, versions_url, token_a, ca_file)
+
+    async def _register(self, name: str, versions_url: str, token_a: str, ca_file: str | None) -> PeerRelation:
         before = await self._store.relation(name)
         if before is not None and before.is_registered:
             raise ConfigError(f"peer {name}: is registered already; rotate its tokens, or unregister it first")
-        offer = await self._explored(name, token_a, versions_url, ENCODINGS, ca_file)
+        way_out = before.note if before is not None and before.status is PeerStatus.REGISTERING else ""
+        offer = await self._explored(name, token_a, versions_url, ENCODINGS, ca_file, way_out)
         token_b = self._make_token()
         begun = await self._store.begin(
             name,
@@ -139,13 +163,18 @@ class Registrar:
     async def rotate(self, name: str) -> PeerRelation:
         """Exchange new tokens, and see anew what the peer offers: OCPI 2.2.1 credentials, PUT.
 
-        Until the peer has used its new token the old one is accepted, too. Raises PeerError, ConfigError, StoreError,
-        BusyError.
+        Until the peer has used its new token the old one is accepted, too, for a day at most; but nothing of the
+        relation can be changed with it. Raises PeerError, ConfigError, StoreError, BusyError.
         """
-        before = await self.settle(name)
+        with self._alone(name):
+            return await self._rotate(name)
+
+    async def _rotate(self, name: str) -> PeerRelation:
+        before = await self._settled(name)
         assert before.versions_url is not None
         token_c = before.their_token or ""
-        offer = await self._explored(name, token_c, before.versions_url, [before.encoding], before.ca_file)
+        way_out = _NEITHER if before.status is PeerStatus.ROTATING else ""
+        offer = await self._explored(name, token_c, before.versions_url, [before.encoding], before.ca_file, way_out)
         token_b = self._make_token()
         begun = await self._store.begin(
             name,
@@ -163,6 +192,10 @@ class Registrar:
         With one token there is nothing to find out, and the peer is not asked. Raises PeerError where it takes
         neither or does not answer, ConfigError where it is not registered, StoreError, BusyError.
         """
+        with self._alone(name):
+            return await self._settled(name)
+
+    async def _settled(self, name: str) -> PeerRelation:
         relation = await self._registered(name)
         if relation.their_previous_token is None:
             return relation
@@ -176,18 +209,22 @@ class Registrar:
                 return await self._registered(name)
             if versions.outcome is not Outcome.UNAUTHORIZED:
                 raise PeerError(f"peer {name}: versions: {versions.detail}")
-        raise PeerError(
-            f"peer {name}: takes neither our token nor the one before; unregister it here and there, and register anew"
-        )
+        raise PeerError(f"peer {name}: takes neither our token nor the one before; {_NEITHER}")
 
     async def unregister(self, name: str, *, force: bool = False) -> Ended:
         """End the relation on both sides: OCPI 2.2.1 credentials, DELETE.
 
         With `force` it ends here even if the peer can't be told. Raises PeerError, with the relation as it was,
-        ConfigError, StoreError.
+        ConfigError, StoreError, BusyError.
         """
+        with self._alone(name):
+            return await self._unregister(name, force=force)
+
+    async def _unregister(self, name: str, *, force: bool) -> Ended:
         relation = await self._known(name)
         told, detail = False, "there was nothing to end at the peer"
+        if relation.status is PeerStatus.REGISTERING:
+            detail = "the peer may have taken our registration: let its operator end it there"
         if relation.is_registered:
             await self._store.remark(name, _CUT_OFF_ENDING)
             failure = await self._withdraw(relation)
@@ -196,9 +233,9 @@ class Registrar:
             if failure is not None and failure.outcome in _NOBODY_THERE:
                 detail = f"the peer knew of no relation any more: {failure.detail}"
             elif failure is not None and not force:
-                if failure.outcome in _NEVER_TOOK_IT:
+                if failure.outcome in _NEVER_TOOK_IT or isinstance(failure, Unsent):
                     await self._store.remark(name, relation.note)
-                advice = "try again, or end it on this side alone with force"
+                advice = "try again, or end it on this side alone with --force"
                 raise PeerError(f"peer {name}: could not be told: {failure.detail}; {advice}")
             elif failure is not None:
                 detail = f"the peer could not be told, its operator has to end it there: {failure.detail}"
@@ -210,8 +247,8 @@ class Registrar:
         """DELETE with the token that the peer takes."""
         url = credentials_url(relation.endpoints, trailing_slash=relation.trailing_slash)
         if url is None:
-            return Failure(Outcome.NO_PEER, "it is not known where its credentials module is")
-        failure: Failure | None = Failure(Outcome.NO_PEER, "there is no token to tell it with")
+            return Unsent(Outcome.NO_PEER, "it is not known where its credentials module is")
+        failure: Failure | None = Unsent(Outcome.NO_PEER, "there is no token to tell it with")
         for token in filter(None, (relation.their_token, relation.their_previous_token)):
             async with self._connect(relation.name, token, relation.encoding, relation.ca_file) as platform:
                 failure = await platform.withdraw(url)
@@ -220,11 +257,20 @@ class Registrar:
         return failure
 
     async def _explored(
-        self, name: str, token: str, versions_url: str, encodings: Sequence[Encoding], ca_file: str | None
+        self,
+        name: str,
+        token: str,
+        versions_url: str,
+        encodings: Sequence[Encoding],
+        ca_file: str | None,
+        way_out: str = "",
     ) -> Offer:
+        """What the peer offers; `way_out` is said where it does not take the token. Raises PeerError."""
         offer = await explore(lambda e: self._connect(name, token, e, ca_file), versions_url, encodings)
         if isinstance(offer, Problem):
-            raise PeerError(f"peer {name}: {offer.sentence}; nothing was changed")
+            untrusted = " (a private authority? --ca-file)" if _NOT_TRUSTED in offer.sentence else ""
+            rejected = f"; {way_out}" if way_out and offer.token_not_taken else ""
+            raise PeerError(f"peer {name}: {offer.sentence}{untrusted}; nothing was changed{rejected}")
         return offer
 
     async def _exchanged(
@@ -236,16 +282,30 @@ class Registrar:
             theirs = await platform.exchange(method, offer.credentials_url, self._us.credentials(token_b))
         if isinstance(theirs, Failure):
             raise await self._failed(theirs, before, begun, token_b)
-        fault = None
-        if not may_carry_token(theirs.url, allow_http=self._allow_http):
-            fault = "they name a versions URL that is not https"
-        elif claim := claimed(roles_of(theirs), self._taken) or await conclude(
-            self._store, begun, offer, theirs, token_b, at=self._now()
-        ):
-            fault = f"they claim the party {claim.party}, which is that of {claim.holder}"
+        fault = self._fault_of(theirs, begun) or await self._concluded(begun, offer, theirs, token_b)
         if fault is not None:
             raise await self._taken_back(fault, theirs.token, before, begun, offer, token_b)
         return await self._known(name)
+
+    def _fault_of(self, theirs: Credentials, begun: PeerRelation) -> str | None:
+        """Why credentials that the peer has agreed to can't be ours."""
+        known = same_origin(theirs.url, begun.versions_url or "")
+        if not known and not may_be_theirs(theirs.url, self._us, allow_http=self._allow_http):
+            return "they name a versions URL that is not https"
+        claim = claimed(roles_of(theirs), self._taken, for_others=begun.name in self._for_others)
+        return None if claim is None else _claim_in_words(claim)
+
+    async def _concluded(self, begun: PeerRelation, offer: Offer, theirs: Credentials, token_b: str) -> str | None:
+        """Store the exchange; or why that can't be. Raises BusyError, StoreError with the peer's new token kept."""
+        name = begun.name
+        try:
+            claim = await conclude(self._store, begun, offer, theirs, token_b, at=self._now())
+        except (BusyError, StoreError) as error:
+            note = _OVERTAKEN if isinstance(error, BusyError) else _NOT_STORED
+            if await self._store.keep_candidate(name, theirs.token, note):
+                raise type(error)(f"{error}; the peer has agreed to the exchange: {note}") from error
+            raise
+        return None if claim is None else _claim_in_words(claim)
 
     async def _failed(
         self, failure: Failure, before: PeerRelation | None, begun: PeerRelation, token_b: str
@@ -253,14 +313,22 @@ class Registrar:
         """What is kept of an exchange without a usable answer depends on what the peer may have done."""
         registering = begun.status is PeerStatus.REGISTERING
         how_to_go_on = begun.note
-        if failure.outcome in _NEVER_TOOK_IT:
-            how_to_go_on = (before and before.note) or "nothing was changed"
-            await self._store.give_up(begun.name, token_b, before=before, at=self._now())
+        if failure.outcome in _NEVER_TOOK_IT or isinstance(failure, Unsent):
+            how_to_go_on = "nothing was changed"
+            if before is not None and before.status in _CUT_OFF and before.note:
+                how_to_go_on += f"; of the attempt before: {before.note}"
+            await self._store.give_up(begun.name, token_b, before=before, revision=begun.revision)
         elif registering and failure.outcome not in _NO_ANSWER:
             # Whatever it has stored, the token that it has for us is lost: with nothing here, it can start anew.
             how_to_go_on = "nothing was changed here; if it has taken the registration, let its operator end it there"
-            await self._store.give_up(begun.name, token_b, before=before, at=self._now())
-        return PeerError(f"peer {begun.name}: credentials: {failure.detail}; {how_to_go_on}")
+            await self._store.give_up(begun.name, token_b, before=before, revision=begun.revision)
+        called_back = ""
+        if _COULD_NOT_CALL in failure.detail:
+            called_back = (
+                f"; the peer could not call us at {self._us.versions_url}: is it reachable from there, and our"
+                " certificate trusted?"
+            )
+        return PeerError(f"peer {begun.name}: credentials: {failure.detail}{called_back}; {how_to_go_on}")
 
     async def _taken_back(
         self, fault: str, token: str, before: PeerRelation | None, begun: PeerRelation, offer: Offer, token_b: str
@@ -277,7 +345,7 @@ class Registrar:
             await self._store.end(name, self._now(), f"its new credentials could not be accepted: {fault}; {told}")
             told = f"the relation has ended, {told}"
         else:
-            await self._store.give_up(name, token_b, before=before, at=self._now())
+            await self._store.give_up(name, token_b, before=before, revision=begun.revision)
         return PeerError(f"peer {name}: credentials: {fault}; {told}")
 
     def _check_name(self, name: str) -> None:
@@ -286,6 +354,10 @@ class Registrar:
 
     async def _known(self, name: str) -> PeerRelation:
         found = await self._store.relation(name)
+        if found is None and name in self._taken_names:
+            raise ConfigError(
+                f"peer {name}: is configured, not registered: its token is changed in its [[peer]] of the configuration"
+            )
         if found is None:
             there = ", ".join(relation.name for relation in await self._store.relations()) or "none"
             raise ConfigError(f"peer {name}: is not known here; there are: {there}")
@@ -298,6 +370,20 @@ class Registrar:
         return found
 
 
+def _claim_in_words(claim: Claim) -> str:
+    return f"they claim the party {claim.party}, which is that of {claim.holder}"
+
+
+_CUT_OFF = frozenset({PeerStatus.REGISTERING, PeerStatus.ROTATING})
+_NOT_TRUSTED = "certificate verify failed"
+_COULD_NOT_CALL = "OCPI 3001"
+
+_NEITHER = (
+    "unregister it here and there, and register anew; or let its operator have it send its credentials again (PUT),"
+    " which heals it"
+)
+_OVERTAKEN = "two exchanges came across each other, and the peer takes the token of one of them: rotate again"
+_NOT_STORED = "the new tokens could not be stored: rotate again"
 _CUT_OFF_REGISTERING = (
     "it is not known whether it has taken our registration: register again with the same token. If the peer rejects"
     " that, it has: let its operator end it there and give you a new token, or let it update its credentials"
@@ -305,5 +391,6 @@ _CUT_OFF_REGISTERING = (
 _CUT_OFF_ENDING = "its answer to our ending the relation never came: it may have ended it; unregister again"
 _CUT_OFF_ROTATING = (
     "it is not known whether it has taken our new token: it may use the old one or the new one, both are accepted;"
-    " rotate again. If the peer rejects our token then, unregister here and there, and register anew"
+    " rotate again. If the peer rejects our token then, unregister here and there, and register anew; or let it send"
+    " its credentials again (PUT)"
 )

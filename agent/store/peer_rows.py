@@ -41,7 +41,7 @@ class TokenKind(StrEnum):
     """Sent in a request of ours whose answer we do not have."""
     CURRENT = "current"
     PREVIOUS = "previous"
-    """Good until the current one has been used."""
+    """Good until the current one has been used, for a day at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +128,8 @@ class Accepted:
     unused: bool
     """It is current and this is its first use: to be confirmed."""
     roles: tuple[PeerRole, ...]
+    renounced: bool = False
+    """It was we who replaced it, maybe because others know it: the relation is not to be changed with it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ changes it is one transaction. What a handshake is, and when a relation may chan
 
 import hmac
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Self
@@ -54,7 +54,7 @@ def hashed(token: str) -> bytes:
 
 
 _ACCEPTED = (
-    "SELECT hash, kind, used_at, expires_at, peer.name, status, roles"
+    "SELECT hash, kind, used_at, expires_at, peer.name, status, roles, renounced"
     " FROM accepted_token JOIN peer ON peer.name = accepted_token.peer WHERE hash IN (?, ?)"
 )
 _RELATIONS = (
@@ -66,7 +66,12 @@ _RELATIONS = (
 )
 _TOUCH = "UPDATE peer SET changed_at = ? WHERE name = ? AND revision = ? RETURNING 1"
 _ACCEPT = "INSERT INTO accepted_token (hash, peer, kind, created_at, expires_at) VALUES (?, ?, ?, ?, ?)"
+_FORGET_EXPIRED = "DELETE FROM accepted_token WHERE expires_at <= ?"
+_PENDING = "SELECT 1 FROM accepted_token WHERE peer = ? AND kind = 'pending'"
 _FORGET_TOKENS = "DELETE FROM accepted_token WHERE peer = ?"
+
+_PREVIOUS_FOR = timedelta(days=1)
+"""A peer that has not used its new token by then is not going to; and the old one may be known to others."""
 
 
 class Relations:
@@ -123,26 +128,32 @@ class PeerStore(Relations):
     async def caller(self, candidates: Sequence[str], now: datetime) -> Accepted | None:
         """Whose token one of at most two `candidates` is; the work is the same whether it is anybody's.
 
-        An invite that has expired is nobody's. Raises StoreError.
+        One that has expired is nobody's, and is forgotten then. Raises StoreError.
         """
         tokens = {hashed(token): token for token in (*candidates, "", "")[:2]}
         rows = await self._database.read("look up a credentials token", _ACCEPTED, (*tokens, *tokens)[:2])
-        for digest, kind, used_at, expires_at, peer, status, roles in rows:
+        for digest, kind, used_at, expires_at, peer, status, roles, renounced in rows:
             ours = next((token for known, token in tokens.items() if hmac.compare_digest(known, digest)), None)
-            if ours is not None and (expires_at is None or from_us(expires_at) > now):
-                unused = kind == TokenKind.CURRENT and used_at is None
-                return Accepted(peer, TokenKind(kind), PeerStatus(status), ours, unused, roles_of(roles))
+            if ours is None:
+                continue
+            if expires_at is not None and from_us(expires_at) <= now:
+                await self._database.writer.write("forget an expired token", _FORGET_EXPIRED, (to_us(now),))
+                continue
+            unused = kind == TokenKind.CURRENT and used_at is None
+            return Accepted(peer, TokenKind(kind), PeerStatus(status), ours, unused, roles_of(roles), bool(renounced))
         return None
 
     # ---- changing
 
-    async def confirm_used(self, token: str, at: datetime) -> None:
+    async def confirm_used(self, token: str, at: datetime) -> bool:
         """The peer has used its current token: the previous one, and what was left of interrupted exchanges, go.
 
-        Does nothing for a token that is no longer current. Raises StoreError.
+        True where there was a previous one. Does nothing for a token that is no longer current. An exchange of ours
+        of whose end nothing is known stays as it is. Raises StoreError.
         """
 
-        async def work(connection: aiosqlite.Connection) -> None:
+        async def work(connection: aiosqlite.Connection) -> bool:
+            had_previous = False
             used = await fetch(
                 connection,
                 "UPDATE accepted_token SET used_at = ? WHERE hash = ? AND kind = 'current' AND used_at IS NULL"
@@ -150,29 +161,32 @@ class PeerStore(Relations):
                 (to_us(at), hashed(token)),
             )
             for (peer,) in used:
-                await fetch(
-                    connection, "DELETE FROM accepted_token WHERE peer = ? AND kind IN ('previous', 'invite')", (peer,)
-                )
-                settled = "UPDATE peer SET note = '', their_previous_token = NULL WHERE name = ?"
-                await fetch(connection, settled, (peer,))
+                gone = "DELETE FROM accepted_token WHERE peer = ? AND kind IN ('previous', 'invite') RETURNING kind"
+                had_previous = (TokenKind.PREVIOUS,) in await fetch(connection, gone, (peer,))
+                settled = "UPDATE peer SET note = '', their_previous_token = NULL WHERE name = ? AND status = ?"
+                await fetch(connection, settled, (peer, PeerStatus.REGISTERED))
+            return had_previous
 
-        await self._database.writer.transaction("confirm a credentials token", work)
+        return await self._database.writer.transaction("confirm a credentials token", work)
 
     async def invite(
         self, name: str, token: str, *, expires_at: datetime, at: datetime, ca_file: str | None, note: str
     ) -> None:
-        """Issue a token A, in place of an earlier one. A relation that there is stays as it is. Raises StoreError."""
+        """Issue a token A, in place of an earlier one. Raises StoreError.
+
+        A relation that there is stays as it is, but for the `note` of a registered one and a `ca_file` that is given.
+        """
 
         async def work(connection: aiosqlite.Connection) -> None:
             await _ensure(connection, name, PeerStatus.INVITED, at)
             await fetch(connection, "DELETE FROM accepted_token WHERE peer = ? AND kind = 'invite'", (name,))
+            await fetch(connection, _FORGET_EXPIRED, (to_us(at),))
             await _accept(connection, name, TokenKind.INVITE, token, at, expires_at)
-            await fetch(
-                connection,
-                "UPDATE peer SET status = iif(status = 'unregistered', 'invited', status), ca_file = ?, note = ?,"
-                " changed_at = ? WHERE name = ?",
-                (ca_file, note, to_us(at), name),
-            )
+            begins = "UPDATE peer SET status = 'invited', ca_file = ?, note = ?, changed_at = ? WHERE name = ?"
+            begins += " AND status IN ('invited', 'unregistered') RETURNING 1"
+            if not await fetch(connection, begins, (ca_file, note, to_us(at), name)):
+                goes_on = "UPDATE peer SET ca_file = coalesce(?, ca_file), note = iif(status = 'registered', ?, note)"
+                await fetch(connection, goes_on + " WHERE name = ?", (ca_file, note, name))
 
         await self._database.writer.transaction("invite a peer", work)
 
@@ -214,22 +228,24 @@ class PeerStore(Relations):
         assert begun is not None
         return begun
 
-    async def give_up(self, name: str, token: str, *, before: PeerRelation | None, at: datetime) -> None:
-        """The peer did not take `token`: it opens nothing any more, and all is as `before`. Raises StoreError."""
+    async def give_up(self, name: str, token: str, *, before: PeerRelation | None, revision: int) -> None:
+        """The peer did not take `token`: it opens nothing any more, and all is as `before`. Raises StoreError.
+
+        `revision` is the relation's since the exchange was begun: where it has another one by now, or tokens of other
+        attempts have nothing before them to go back to, the token alone goes.
+        """
 
         async def work(connection: aiosqlite.Connection) -> None:
             gone = "DELETE FROM accepted_token WHERE hash = ? AND peer = ? AND kind = 'pending' RETURNING 1"
             if not await fetch(connection, gone, (hashed(token), name)):
                 return
-            if before is None:
+            if not await fetch(connection, "SELECT 1 FROM peer WHERE name = ? AND revision = ?", (name, revision)):
+                return
+            if before is not None:
+                await _restore(connection, before)
+            elif not await fetch(connection, _PENDING, (name,)):
                 await fetch(connection, _FORGET_TOKENS, (name,))
                 await fetch(connection, "DELETE FROM peer WHERE name = ?", (name,))
-                return
-            await fetch(
-                connection,
-                "UPDATE peer SET status = ?, versions_url = ?, ca_file = ?, note = ?, changed_at = ? WHERE name = ?",
-                (before.status, before.versions_url, before.ca_file, before.note, to_us(at), name),
-            )
 
         await self._database.writer.transaction("give up an exchange of credentials", work)
 
@@ -239,8 +255,9 @@ class PeerStore(Relations):
         """Take over all that a complete exchange brought, in one transaction; None when that is done.
 
         Where another registered peer has one of its parties, that is returned, and nothing is changed.
-        What the peer may still use becomes `previous`. `invite` is the token A that is spent by it. Raises BusyError
-        with nothing changed when the relation is no longer at `revision`, or the invite no longer there; StoreError.
+        What the peer may still use becomes `previous`, for a day. `invite` is the token A that is spent by it. Raises
+        BusyError with nothing changed when the relation is no longer at `revision`, or the invite no longer there;
+        StoreError.
         """
 
         async def work(connection: aiosqlite.Connection) -> Claim | None:
@@ -257,6 +274,18 @@ class PeerStore(Relations):
             return None
 
         return await self._database.writer.transaction("complete an exchange of credentials", work)
+
+    async def keep_candidate(self, name: str, token: str, note: str) -> bool:
+        """Keep a token that the peer has given us in an exchange that another one overtook: it may be the one it takes.
+
+        False where the peer is not registered, so that there is nothing to use it for. Raises StoreError.
+        """
+
+        async def work(connection: aiosqlite.Connection) -> bool:
+            kept = "UPDATE peer SET their_previous_token = ?, note = ? WHERE name = ? AND status IN (?, ?) RETURNING 1"
+            return bool(await fetch(connection, kept, (token, note, name, *sorted(REGISTERED))))
+
+        return await self._database.writer.transaction("keep a token that may be of use", work)
 
     async def keep_token(self, name: str, token: str, *, revision: int, at: datetime) -> None:
         """Send `token` to the peer and forget the other one: it is known to work. Raises StoreError, BusyError."""
@@ -314,6 +343,22 @@ async def _ensure(connection: aiosqlite.Connection, name: str, status: PeerStatu
     await fetch(connection, new, (name, status, to_us(at), to_us(at)))
 
 
+async def _restore(connection: aiosqlite.Connection, before: PeerRelation) -> None:
+    """All as it was; but where the peer has used its token meanwhile, there is no doubt left about that."""
+    await fetch(
+        connection,
+        "UPDATE peer SET status = ?, versions_url = ?, ca_file = ?, note = ?, changed_at = ? WHERE name = ?",
+        (before.status, before.versions_url, before.ca_file, before.note, to_us(before.changed_at), before.name),
+    )
+    if before.status is PeerStatus.REGISTERED and not before.confirmed:
+        await fetch(
+            connection,
+            "UPDATE peer SET note = '', their_previous_token = NULL WHERE name = ?"
+            " AND EXISTS (SELECT 1 FROM accepted_token WHERE peer = name AND kind = 'current' AND used_at IS NOT NULL)",
+            (before.name,),
+        )
+
+
 async def _accept(
     connection: aiosqlite.Connection,
     name: str,
@@ -336,11 +381,19 @@ async def _claimed(connection: aiosqlite.Connection, name: str, roles: Sequence[
 
 
 async def _supersede(connection: aiosqlite.Connection, name: str, exchanged: Exchanged, at: datetime) -> None:
-    """Make the new token the current one; what the peer may still hold becomes previous."""
-    gone = "DELETE FROM accepted_token WHERE hash = ? OR peer = ? AND kind = 'invite'"
-    await fetch(connection, gone, (hashed(exchanged.our_token), name))
-    old = "UPDATE accepted_token SET kind = 'previous' WHERE peer = ? AND kind IN ('current', 'pending')"
-    await fetch(connection, old, (name,))
+    """Make the new token the current one; what the peer may still hold becomes previous.
+
+    A token that was pending is one that we have offered: the exchange was begun by us.
+    """
+    await fetch(connection, "DELETE FROM accepted_token WHERE peer = ? AND kind = 'invite'", (name,))
+    begun = "DELETE FROM accepted_token WHERE hash = ? AND kind = 'pending' RETURNING 1"
+    ours = bool(await fetch(connection, begun, (hashed(exchanged.our_token),)))
+    old = (
+        "UPDATE accepted_token SET kind = 'previous', expires_at = ? WHERE peer = ? AND kind IN ('current', 'pending')"
+    )
+    await fetch(connection, old, (to_us(at + _PREVIOUS_FOR), name))
+    if ours:
+        await fetch(connection, "UPDATE accepted_token SET renounced = 1 WHERE peer = ?", (name,))
     await _accept(connection, name, TokenKind.CURRENT, exchanged.our_token, at)
 
 

@@ -162,7 +162,9 @@ async def test_every_weather_has_its_outcome_and_a_sentence(
 ) -> None:
     emsp.card(UID)
     emsp.set_weather(kind)
-    assert await ask(client) == Failure(outcome, detail)
+    failure = await ask(client)
+    assert isinstance(failure, Failure)
+    assert (failure.outcome, failure.detail, failure.retry_after_s) == (outcome, detail, None)
     # And the client is none the worse for it.
     emsp.set_weather(Kind.FINE)
     assert isinstance(await ask(client), AuthorizationInfo)

@@ -195,6 +195,17 @@ async def test_taps_get_their_turn_while_a_bad_page_is_read() -> None:
     assert turns >= 7
 
 
+async def test_page_gives_way_after_every_fifty_objects() -> None:
+    gave_way = 0
+
+    async def give_way() -> None:
+        nonlocal gave_way
+        gave_way += 1
+
+    await read_list(json.dumps([0] * 1000).encode(), most_objects=1000, give_way=give_way)
+    assert gave_way >= 20
+
+
 async def test_a_link_to_what_is_no_url_fails_the_page(scripted: ScriptedPeer, make_client: ClientMaker) -> None:
     link = 'Link: <http://[>; rel="next"\r\n'
     scripted.says("/tokens", {"status_code": 1000, "data": []}, headers=link)

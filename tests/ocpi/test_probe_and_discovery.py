@@ -7,6 +7,7 @@ import pytest
 from agent.errors import ConfigError, PeerError
 from agent.model import Outcome
 from agent.ocpi.client import Failure, OcpiClient, tls_context
+from agent.ocpi.connection import Unsent
 from agent.ocpi.tokens import AuthorizationInfo
 from fakes.emsp import FakeEmsp, Kind, Part, server_error
 from tests.ocpi.conftest import HERE, THEM, UID, US, ClientMaker
@@ -96,7 +97,7 @@ async def test_a_question_to_a_peer_that_can_not_be_found_fails_with_the_step(
 ) -> None:
     emsp.set_weather(Kind.DOWN)
     failure = await finder.authorize(UID, HERE, correlation_id="tap-1")
-    assert failure == Failure(Outcome.UNREACHABLE, "versions: Connection refused")
+    assert failure == Unsent(Outcome.UNREACHABLE, "versions: Connection refused")
 
 
 async def test_without_a_versions_url_there_is_nothing_to_discover(client: OcpiClient) -> None:

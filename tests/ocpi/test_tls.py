@@ -9,7 +9,9 @@ import trustme
 from agent.errors import ConfigError
 from agent.model import LocationReferences, Outcome
 from agent.ocpi.client import Failure, OcpiClient, tls_context
+from agent.ocpi.connection import Connection, Reply, Unsent
 from agent.ocpi.tokens import AllowedType, AuthorizationInfo
+from agent.runtime.peer_check import CheckedPeer, Level, check_peer
 from fakes.emsp import FakeEmsp
 
 UID = "04A1B2C3D4"
@@ -70,6 +72,37 @@ async def test_certificate_of_another_host_is_unreachable_and_says_why(tmp_path:
     assert isinstance(reply, Failure)
     assert reply.outcome is Outcome.UNREACHABLE
     assert "certificate verify failed" in reply.detail
+
+
+@pytest.mark.parametrize("trust", [None, tls_context()], ids=["by default", "given"])
+async def test_request_to_a_server_that_nobody_signed_for_never_arrives(trust: ssl.SSLContext | None) -> None:
+    async with FakeEmsp(tls=server_context(trustme.CA())) as emsp:
+        connection = Connection(tls=trust)
+        reply = await connection.send("GET", emsp.versions_url, [(b"Authorization", b"Token c2VjcmV0")], most_bytes=9)
+        await connection.aclose()
+        assert emsp.requests == []
+    assert isinstance(reply, Unsent)
+    assert "certificate verify failed" in reply.detail
+
+
+async def test_check_of_a_peer_that_nobody_signed_for_never_shows_it_the_token() -> None:
+    async with FakeEmsp(tls=server_context(trustme.CA())) as emsp:
+        peer = CheckedPeer("acme", "secret-token", us=("DE", "EXA"), them=("DE", "ABC"), versions_url=emsp.versions_url)
+        findings = await check_peer(peer, tls=None)
+        assert emsp.requests == []
+    assert [finding.level for finding in findings] == [Level.BROKEN]
+
+
+async def test_authorities_of_the_system_are_those_that_are_trusted_by_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file(authority, tmp_path)))
+    async with FakeEmsp(tls=server_context(authority)) as emsp:
+        connection = Connection()
+        reply = await connection.send("GET", emsp.versions_url, [], most_bytes=1 << 10)
+        await connection.aclose()
+    assert isinstance(reply, Reply)
 
 
 def test_authority_that_is_no_certificate_is_a_configuration_error(tmp_path: Path) -> None:

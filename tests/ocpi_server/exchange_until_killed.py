@@ -20,7 +20,6 @@ import traceback
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, fields
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -39,6 +38,7 @@ from agent.runtime.token_push import TokenPush
 from agent.store.peers import PeerStore
 from agent.store.whitelist import Whitelist
 from fakes.emsp import ExchangeFailedError, FakeEmsp, NoAnswer, Part, Relation, slow
+from tests.ocpi_server.exchange_locks import Locks
 from tests.ocpi_server.sudden_death import Death
 
 NAME = "emsp"
@@ -61,39 +61,29 @@ def our_token() -> str:
     return OUR_TOKENS + secrets.token_urlsafe(24)
 
 
-class Clock:
-    """The wall clock, which may be put forward."""
-
-    def __init__(self) -> None:
-        self.ahead = timedelta()
-
-    def now(self) -> datetime:
-        return datetime.now(UTC) + self.ahead
-
-
 @asynccontextmanager
 async def ours(death: Death, *, folder: str, port: int) -> AsyncIterator[Party]:
     """Our side on the files in `folder`: server, reception and registrar, as the agent has them."""
     store = await PeerStore.open(Path(folder) / "state.db")
     whitelist = await Whitelist.open(Path(folder) / "whitelist.db")
-    clock, url = Clock(), f"http://127.0.0.1:{port}/ocpi"
+    url = f"http://127.0.0.1:{port}/ocpi"
     us = Us("NL", "CPO", "A charge point operator", versions_url(url))
-    connect = connect_as(us, allow_http=False)
+    connect, locks = connect_as(us, allow_http=False), Locks(Path(folder))
     app = create_app(
         public_url=url,
         us=("NL", "CPO"),
-        callers=TokenDesk(store, now=clock.now),
-        credentials=Reception(store, us, connect, now=clock.now, make_token=our_token),
+        callers=TokenDesk(store),
+        credentials=Reception(store, us, connect, is_ours_under_way=locks.is_held, make_token=our_token),
         tokens=TokenPush(whitelist),
     )
 
     async def watched(scope: Any, receive: Any, send: Any) -> None:
         await death.watch(app(scope, receive, send))
 
-    registrar = Registrar(store, us, connect, now=clock.now, make_token=our_token)
+    registrar = Registrar(store, us, connect, alone=locks.alone, make_token=our_token)
     serving = asyncio.create_task(OcpiServer(watched, host="127.0.0.1", port=port).run())
     try:
-        yield Party(_our_verbs(death, registrar, store, connect, clock), lambda: None)
+        yield Party(_our_verbs(death, registrar, store, connect), lambda: None)
     finally:
         serving.cancel()
         await asyncio.gather(serving, return_exceptions=True)
@@ -101,7 +91,7 @@ async def ours(death: Death, *, folder: str, port: int) -> AsyncIterator[Party]:
         await whitelist.close()
 
 
-def _our_verbs(death: Death, registrar: Registrar, store: PeerStore, connect: Connect, clock: Clock) -> Verbs:
+def _our_verbs(death: Death, registrar: Registrar, store: PeerStore, connect: Connect) -> Verbs:
     async def invite() -> dict[str, str]:
         invitation = await death.watch(registrar.invite(NAME))
         return {"versions_url": invitation.versions_url, "token": invitation.token}
@@ -119,16 +109,12 @@ def _our_verbs(death: Death, registrar: Registrar, store: PeerStore, connect: Co
         found = await store.relation(NAME)
         return None if found is None else {"status": str(found.status), "note": found.note}
 
-    async def wait_two_minutes() -> None:
-        clock.ahead += timedelta(minutes=2)
-
     return {
         "invite": invite,
         "register": register,
         "rotate": rotate,
         "unregister": unregister,
         "relation": relation,
-        "wait_two_minutes": wait_two_minutes,
         "talk": lambda: _talk(registrar, connect),
     }
 

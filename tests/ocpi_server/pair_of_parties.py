@@ -140,7 +140,6 @@ async def register_again_with_the_same_token(pair: Pair) -> None:
         _, note = await pair.our_relation()
         assert "let its operator end it there and give you a new token, or let it update its credentials" in note
         if pair.variant & 1 and await pair.they_are_registered():
-            await pair["ours"].do("wait_two_minutes")
             await pair.they_rotate()
         else:
             await register_anew(pair)

@@ -4,7 +4,7 @@ import asyncio
 import ssl
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,6 +23,7 @@ from agent.runtime.token_push import TokenPush
 from agent.store.peers import Exchanged, PeerEndpoint, PeerRole, PeerStore
 from agent.store.whitelist import Whitelist
 from tests.ocpi_server.crashes import Killed
+from tests.ocpi_server.exchange_locks import Locks
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 NAME = "emsp"
@@ -97,6 +98,8 @@ async def site_in(
     limits: Limits = DEFAULT_LIMITS,
     push_for_others: frozenset[str] = frozenset(),
     taken_parties: Mapping[tuple[str, str], str] | None = None,
+    for_others: frozenset[str] = frozenset(),
+    locks: Locks | None = None,
     head_s: float = 15.0,
     serve: bool = True,
 ) -> AsyncIterator[Site]:
@@ -125,7 +128,16 @@ async def site_in(
         return issued[-1]
 
     taken = taken_parties or {}
-    reception = Reception(store, us, connect, taken_parties=taken, now=clock.now, make_token=make_token)
+    reception = Reception(
+        store,
+        us,
+        connect,
+        taken_parties=taken,
+        for_others=for_others,
+        is_ours_under_way=locks.is_held if locks else None,
+        now=clock.now,
+        make_token=make_token,
+    )
     relay["app"] = create_app(
         public_url=url,
         us=("NL", "CPO"),
@@ -135,7 +147,16 @@ async def site_in(
         limits=limits,
         clock=clock.seconds,
     )
-    registrar = Registrar(store, us, connect, taken_parties=taken, now=clock.now, make_token=make_token)
+    registrar = Registrar(
+        store,
+        us,
+        connect,
+        taken_parties=taken,
+        for_others=for_others,
+        alone=locks.alone if locks else lambda _name: nullcontext(),
+        now=clock.now,
+        make_token=make_token,
+    )
     running = asyncio.create_task(server.run()) if serve else None
     try:
         yield Site(url, store, whitelist, registrar, reception, desk, relay["app"], clock, us, connect, issued=issued)

@@ -3,7 +3,7 @@
 import asyncio
 import dataclasses
 import json
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -232,11 +232,18 @@ async def test_patches_at_once_lose_nothing_of_each_other(peer: httpx.AsyncClien
     assert {name: data[name] for name in fields} == fields
 
 
-async def test_token_with_a_time_far_ahead_can_be_patched_with_an_earlier_one(
+async def test_token_with_a_time_far_ahead_can_be_patched_with_the_time_of_the_patch(
     site: Site, peer: httpx.AsyncClient
 ) -> None:
     await peer.put(URL, json=card(last_updated="2099-01-01T00:00:00Z"))
-    assert codes(await peer.patch(URL, json={"valid": False, "last_updated": "2098-01-01T00:00:00Z"})) == (200, 1000)
+    now = f"{datetime.now(UTC):%Y-%m-%dT%H:%M:%S.%f}Z"
+    assert codes(await peer.patch(URL, json={"valid": False, "last_updated": now})) == (200, 1000)
+    assert [one.token.valid for one in await stored(site)] == [False]
+
+
+async def test_older_of_two_times_far_ahead_changes_nothing(site: Site, peer: httpx.AsyncClient) -> None:
+    await peer.put(URL, json=card(last_updated="2099-01-01T00:00:00Z", valid=False))
+    assert codes(await peer.patch(URL, json={"valid": True, "last_updated": "2098-01-01T00:00:00Z"})) == (200, 1000)
     assert [one.token.valid for one in await stored(site)] == [False]
 
 
@@ -250,7 +257,7 @@ class Interrupted:
     async def get(self, country_code: str, party_id: str, uid: str, kind: TokenType) -> ListedToken | None:
         found = await self._whitelist.get(country_code, party_id, uid, kind)
         if self._others:
-            await self._whitelist.put(self._others.pop(0), "another")
+            await self._whitelist.put(self._others.pop(0), NAME)
         return found
 
     async def put(self, token: Token, peer: str, *, instead_of: Token | None = None) -> Put:
@@ -272,7 +279,7 @@ async def test_patch_that_a_newer_token_overtakes_changes_nothing(site: Site) ->
     newer = stored_card(last_updated=NOON + timedelta(hours=2))
     changes = raw(valid=False, last_updated=LATER)
     assert await TokenPush(Interrupted(site.whitelist, [newer])).patch(caller(), KEY, changes) is Stored.STALE
-    assert await stored(site) == [ListedToken(newer, "another")]
+    assert await stored(site) == [ListedToken(newer, NAME)]
 
 
 async def test_patch_that_is_overtaken_all_the_time_is_3000(site: Site) -> None:

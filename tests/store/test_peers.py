@@ -5,6 +5,7 @@ import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import closing
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -40,6 +41,12 @@ async def relation(peers: PeerStore) -> PeerRelation:
     found = await peers.relation("emsp")
     assert found is not None
     return found
+
+
+async def revision_of(peers: PeerStore, name: str = "emsp") -> int:
+    found = await peers.relation(name)
+    assert found is not None
+    return found.revision
 
 
 async def invited(peers: PeerStore, token: str = "a") -> None:
@@ -181,7 +188,7 @@ async def test_first_exchange_given_up_leaves_nothing(peers: PeerStore) -> None:
     await peers.begin(
         "emsp", "b", status=PeerStatus.REGISTERING, revision=None, at=NOON, note="cut off", versions_url="https://x/"
     )
-    await peers.give_up("emsp", "b", before=None, at=at(1))
+    await peers.give_up("emsp", "b", before=None, revision=await revision_of(peers))
     assert await peers.relations() == []
     assert await kind_of(peers, "b") is None
 
@@ -193,9 +200,9 @@ async def test_rotation_given_up_leaves_the_relation_as_it_was(peers: PeerStore)
     await peers.begin(
         "emsp", "b", status=PeerStatus.ROTATING, revision=(await relation(peers)).revision, at=at(2), note="cut off"
     )
-    await peers.give_up("emsp", "b", before=before, at=at(3))
+    await peers.give_up("emsp", "b", before=before, revision=await revision_of(peers))
     after = await relation(peers)
-    assert replace(after, revision=0, changed_at=NOON) == replace(before, revision=0, changed_at=NOON)
+    assert replace(after, revision=0) == replace(before, revision=0)
     assert (await kind_of(peers, "ours"), await kind_of(peers, "b")) == (TokenKind.CURRENT, None)
 
 
@@ -214,7 +221,7 @@ async def test_change_of_another_process_is_noticed(peers: PeerStore, tmp_path: 
     await invited(other)
     after = await peers.changed()
     await other.begin("hub", "b", status=PeerStatus.REGISTERING, revision=None, at=NOON, note="")
-    await other.give_up("hub", "b", before=None, at=NOON)
+    await other.give_up("hub", "b", before=None, revision=await revision_of(other, "hub"))
     await other.close()
     assert before < after < await peers.changed()
 
@@ -317,3 +324,170 @@ async def test_exchange_on_a_relation_that_has_changed_is_not_begun(peers: PeerS
     assert (await relation(peers)).status is PeerStatus.REGISTERED
     assert await kind_of(peers, "b") is None
     assert await peers.relation("new") is None
+
+
+async def begun(peers: PeerStore, token: str, status: PeerStatus = PeerStatus.ROTATING, note: str = "cut off") -> int:
+    found = await peers.relation("emsp")
+    revision = None if found is None else found.revision
+    began = await peers.begin("emsp", token, status=status, revision=revision, at=at(2), note=note)
+    return began.revision
+
+
+async def registered(peers: PeerStore) -> None:
+    await invited(peers)
+    await complete(peers)
+
+
+async def rotated(peers: PeerStore, our_token: str = "newer") -> None:
+    """We have begun and completed an exchange."""
+    await begun(peers, our_token)
+    await complete(peers, replace(EXCHANGED, our_token=our_token))
+
+
+async def test_token_that_the_peer_replaced_may_still_change_the_relation(peers: PeerStore) -> None:
+    await registered(peers)
+    await complete(peers, replace(EXCHANGED, our_token="newer"))
+    accepted = await peers.caller(["ours"], NOON)
+    assert accepted is not None
+    assert (accepted.kind, accepted.renounced) == (TokenKind.PREVIOUS, False)
+
+
+async def test_token_that_we_replaced_is_renounced_and_the_new_one_is_not(peers: PeerStore) -> None:
+    await registered(peers)
+    await rotated(peers)
+    old, new = await peers.caller(["ours"], NOON), await peers.caller(["newer"], NOON)
+    assert old is not None
+    assert new is not None
+    assert (old.kind, old.renounced) == (TokenKind.PREVIOUS, True)
+    assert (new.kind, new.renounced) == (TokenKind.CURRENT, False)
+
+
+async def test_token_that_we_replaced_stays_renounced_over_an_exchange_of_the_peers(peers: PeerStore) -> None:
+    await registered(peers)
+    await rotated(peers)
+    await complete(peers, replace(EXCHANGED, our_token="newest"))
+    accepted = [await peers.caller([token], NOON) for token in ("ours", "newer", "newest")]
+    assert [one is not None and one.renounced for one in accepted] == [True, False, False]
+
+
+@pytest.mark.parametrize("who", ["we", "the peer"])
+async def test_previous_token_expires_after_a_day(peers: PeerStore, who: str) -> None:
+    await registered(peers)
+    await (rotated(peers) if who == "we" else complete(peers, replace(EXCHANGED, our_token="newer")))
+    day = timedelta(days=1)
+    assert await peers.caller(["ours"], at(1) + day - timedelta(seconds=1)) is not None
+    assert await peers.caller(["ours"], at(1) + day) is None
+    assert await kind_of(peers, "newer") is TokenKind.CURRENT
+
+
+async def test_next_exchange_does_not_let_a_previous_token_live_longer(peers: PeerStore) -> None:
+    await registered(peers)
+    await complete(peers, replace(EXCHANGED, our_token="newer"))
+    later = replace(EXCHANGED, our_token="newest")
+    await peers.complete("emsp", later, revision=await revision_of(peers), at=at(1) + timedelta(hours=23))
+    assert await peers.caller(["ours"], at(1) + timedelta(days=1)) is None
+
+
+async def test_expired_token_is_forgotten_when_it_is_shown(peers: PeerStore) -> None:
+    await invited(peers)
+    assert await peers.caller(["a"], at(60)) is None
+    assert await peers.caller(["a"], NOON) is None
+
+
+async def test_expired_tokens_are_forgotten_with_the_next_invitation(peers: PeerStore) -> None:
+    await invited(peers)
+    await peers.invite("hub", "h", expires_at=at(200), at=at(60), ca_file=None, note="")
+    assert await kind_of(peers, "a") is None
+    assert await kind_of(peers, "h") is TokenKind.INVITE
+
+
+async def test_use_of_the_current_token_in_the_middle_of_a_rotation_leaves_what_is_known_of_that(
+    peers: PeerStore,
+) -> None:
+    await registered(peers)
+    await complete(peers, replace(EXCHANGED, our_token="newer", their_token="their newer"))
+    await begun(peers, "b")
+    await peers.confirm_used("newer", at(3))
+    found = await relation(peers)
+    assert (found.status, found.note, found.their_previous_token) == (PeerStatus.ROTATING, "cut off", "theirs")
+    assert found.confirmed
+
+
+async def test_rotation_given_up_after_the_peer_has_used_its_token_leaves_no_doubt_about_that(
+    peers: PeerStore,
+) -> None:
+    await registered(peers)
+    await complete(peers, replace(EXCHANGED, our_token="newer", their_token="their newer", note="not used yet"))
+    before = await relation(peers)
+    revision = await begun(peers, "b")
+    await peers.confirm_used("newer", at(3))
+    await peers.give_up("emsp", "b", before=before, revision=revision)
+    after = await relation(peers)
+    assert (after.status, after.note, after.their_previous_token) == (PeerStatus.REGISTERED, "", None)
+
+
+async def test_confirmation_says_whether_an_old_token_is_refused_from_then_on(peers: PeerStore) -> None:
+    await registered(peers)
+    assert not await peers.confirm_used("ours", at(2))
+    await complete(peers, replace(EXCHANGED, our_token="newer"))
+    assert await peers.confirm_used("newer", at(3))
+    assert not await peers.confirm_used("newer", at(3))
+
+
+async def test_first_exchange_given_up_leaves_the_tokens_of_another_attempt(peers: PeerStore) -> None:
+    await begun(peers, "first", PeerStatus.REGISTERING)
+    await begun(peers, "second", PeerStatus.REGISTERING)
+    await peers.give_up("emsp", "first", before=None, revision=await revision_of(peers))
+    assert (await kind_of(peers, "first"), await kind_of(peers, "second")) == (None, TokenKind.PENDING)
+    assert (await relation(peers)).status is PeerStatus.REGISTERING
+
+
+async def test_exchange_given_up_leaves_a_relation_that_has_changed_meanwhile(peers: PeerStore) -> None:
+    await registered(peers)
+    before = await relation(peers)
+    revision = await begun(peers, "first")
+    await begun(peers, "second", note="of the second")
+    await peers.give_up("emsp", "first", before=before, revision=revision)
+    found = await relation(peers)
+    assert (found.status, found.note) == (PeerStatus.ROTATING, "of the second")
+    assert (await kind_of(peers, "first"), await kind_of(peers, "second")) == (None, TokenKind.PENDING)
+
+
+async def test_token_that_may_be_of_use_is_kept_with_a_registered_peer_alone(peers: PeerStore) -> None:
+    await invited(peers)
+    assert not await peers.keep_candidate("emsp", "late", "rotate")
+    assert (await relation(peers)).their_previous_token is None
+    await complete(peers)
+    assert await peers.keep_candidate("emsp", "late", "rotate")
+    found = await relation(peers)
+    assert (found.their_token, found.their_previous_token, found.note) == ("theirs", "late", "rotate")
+
+
+async def invited_anew(peers: PeerStore, ca_file: str | None = None) -> PeerRelation:
+    await peers.invite("emsp", "anew", expires_at=at(60), at=at(5), ca_file=ca_file, note="invited anew")
+    return await relation(peers)
+
+
+async def test_invitation_leaves_whom_a_registered_peer_is_trusted_by(peers: PeerStore) -> None:
+    await peers.invite("emsp", "a", expires_at=at(60), at=NOON, ca_file="ca.pem", note="invited")
+    await complete(peers)
+    before = await relation(peers)
+    after = await invited_anew(peers)
+    assert (after.ca_file, after.changed_at) == ("ca.pem", before.changed_at)
+    assert (await invited_anew(peers, "other.pem")).ca_file == "other.pem"
+
+
+async def test_invitation_leaves_what_is_known_of_an_exchange_that_was_cut_off(peers: PeerStore) -> None:
+    await registered(peers)
+    await begun(peers, "b")
+    before = await relation(peers)
+    after = await invited_anew(peers)
+    assert (after.status, after.note, after.changed_at) == (PeerStatus.ROTATING, "cut off", before.changed_at)
+
+
+async def test_invitation_after_the_end_says_anew_whom_to_trust(peers: PeerStore) -> None:
+    await peers.invite("emsp", "a", expires_at=at(60), at=NOON, ca_file="ca.pem", note="invited")
+    await complete(peers)
+    await peers.end("emsp", at(2))
+    after = await invited_anew(peers)
+    assert (after.status, after.ca_file, after.note) == (PeerStatus.INVITED, None, "invited anew")

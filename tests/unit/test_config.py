@@ -228,7 +228,7 @@ def test_relays_are_found_whatever_else_is_wrong(tmp_path: Path, old: str, new: 
     with pytest.raises(ConfigError):
         parse(broken, PATH)
     found = relays(tmp_path, broken)
-    assert (found.relays, found.faults, found.directory) == ((SEVENTEEN, EIGHTEEN), (), Path("state"))
+    assert (found.relays, found.faults, found.directory) == ((SEVENTEEN, EIGHTEEN), (), tmp_path / "state")
 
 
 @pytest.mark.parametrize("elsewhere", ["[location]", "[location"], ids=["readable", "no TOML"])

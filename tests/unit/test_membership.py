@@ -405,8 +405,7 @@ async def test_peer_of_the_configuration_outlives_a_registration_of_its_name(tmp
         world.membership.add_fixed("abc", Member(fixed, Sync("abc"), client.aclose))
         begun = await world.store.begin("abc", "b", status=PeerStatus.REGISTERING, at=NOON, note="", revision=None)
         await world.membership.look()
-        assert begun is not None
-        await world.store.give_up("abc", "b", before=None, at=NOON)
+        await world.store.give_up("abc", "b", before=None, revision=begun.revision)
         await world.membership.look()
         assert world.membership.peers["abc"] is fixed
 

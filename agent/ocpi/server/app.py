@@ -3,6 +3,7 @@
 OCPI 2.2.1 version_information_endpoint, credentials, and mod_tokens' Receiver Interface.
 """
 
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
@@ -26,6 +27,8 @@ from agent.ocpi.server.ports import (
 )
 from agent.ocpi.tokens import Token, TokenType
 from agent.ocpi.versions import VERSION, Endpoint, Version, VersionDetails
+
+log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -111,7 +114,7 @@ class _Modules:
     async def _register(self, request: Incoming) -> Answer:
         if refusal := await self._credentials.may_register(request.caller):
             return _refused(refusal)
-        theirs = _read(CREDENTIALS, request.body)
+        theirs = _credentials(request)
         if isinstance(theirs, Answer):
             return theirs
         return _exchanged(await self._credentials.register(request.caller, theirs), 201)
@@ -119,7 +122,7 @@ class _Modules:
     async def _update(self, request: Incoming) -> Answer:
         if refusal := await self._credentials.may_update(request.caller):
             return _refused(refusal)
-        theirs = _read(CREDENTIALS, request.body)
+        theirs = _credentials(request)
         if isinstance(theirs, Answer):
             return theirs
         return _exchanged(await self._credentials.update(request.caller, theirs), 200)
@@ -161,6 +164,14 @@ class _Modules:
         country_code, party_id, uid = map(unquote, key)
         query = dict(parse_qsl(request.query)) if request.query else {}
         return TokenKey(country_code, party_id, uid, TokenType(query.get("type") or "RFID"))
+
+
+def _credentials(request: Incoming) -> Credentials | Answer:
+    theirs = _read(CREDENTIALS, request.body)
+    if isinstance(theirs, Answer):
+        # What was wrong with it goes to the peer; here it is enough to know that somebody tries.
+        log.warning("peer %s: its credentials were refused: they can't be read", request.caller.peer)
+    return theirs
 
 
 def _read(decoder: msgspec.json.Decoder[_T], body: bytes) -> _T | Answer:

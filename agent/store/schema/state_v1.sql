@@ -102,8 +102,9 @@ CREATE TABLE accepted_token (
     peer TEXT NOT NULL REFERENCES peer (name),
     kind TEXT NOT NULL CHECK (kind IN ('invite', 'pending', 'current', 'previous')),
     created_at INTEGER NOT NULL,
-    expires_at INTEGER,
-    used_at INTEGER
+    expires_at INTEGER,                     -- of an invite, and of a previous one
+    used_at INTEGER,
+    renounced INTEGER NOT NULL DEFAULT 0 CHECK (renounced IN (0, 1))    -- previous, and it was we who replaced it
 );
 
 CREATE UNIQUE INDEX one_current_token ON accepted_token (peer) WHERE kind = 'current';
