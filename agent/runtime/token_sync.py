@@ -6,7 +6,6 @@ and when to sync `sync_schedule`'s.
 
 import asyncio
 import logging
-import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -15,10 +14,11 @@ from pathlib import Path
 from typing import Protocol
 from uuid import uuid4
 
-from agent.errors import PeerError, StoreError
+from agent.errors import PeerError
 from agent.model import Outcome
 from agent.ocpi.client import Failure, Page
 from agent.ocpi.tokens import Token
+from agent.runtime.room import FreeBytes, free_bytes, lack_of_room
 from agent.runtime.sync_lock import alone
 from agent.store.token_rows import LaidOut, TokenFields
 from agent.store.whitelist import LastSync, Swept, SyncKind, SyncProgress
@@ -46,11 +46,6 @@ _WARNINGS = 20
 _MOST_RESUMES = 3
 """So many attempts in a row to go on from one place, each without a page, and the place is taken for lost."""
 
-_LEAST_FREE = 200 << 20
-"""Bytes of the disk that tokens must leave free. At 8 KB a tap that is 25,000 taps, months of a charge point: the
-records come first, for without one nobody may charge, and without a new token only its driver may not. Of a small
-disk it is a tenth."""
-
 
 class SyncPausedError(PeerError):
     """A run's time is up. What it brought is stored, and the next run goes on from there."""
@@ -63,8 +58,10 @@ class TokenList(Protocol):
         """Where the list begins."""
         ...
 
-    async def page(self, url: str, *, correlation_id: str | None = None) -> Page | Failure:
-        """One page of it."""
+    async def page(
+        self, url: str, *, correlation_id: str | None = None, give_way: Callable[[], Awaitable[None]]
+    ) -> Page | Failure:
+        """One page of it; `give_way` is called between the steps of reading it."""
         ...
 
 
@@ -87,6 +84,10 @@ class SyncStore(Protocol):
 
     async def resume(self, progress: SyncProgress) -> SyncProgress:
         """Note that an unfinished sync is taken up again."""
+        ...
+
+    async def give_way(self) -> None:
+        """Let taps go first: called between the steps of what would keep them waiting."""
         ...
 
     async def lay_out(self, progress: SyncProgress, tokens: Sequence[TokenFields]) -> LaidOut:
@@ -131,7 +132,7 @@ class SyncReport:
     withdrawn: int
     resumed: bool
     missed: int = 0
-    """Tokens that this full sync was the first not to bring. They are kept; the next run is a full one, and decides."""
+    """Tokens that this full sync was the first not to bring. They are kept; the next full one decides."""
     doubt: str = ""
     """Why this may not have been the whole list: nothing is withdrawn then. Empty without a doubt."""
 
@@ -172,7 +173,7 @@ class TokenSync:
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
         clock: Callable[[], float] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
-        free_bytes: Callable[[Path], int] | None = None,
+        free_bytes: FreeBytes = free_bytes,
     ) -> None:
         """`owners`: the only `(country_code, party_id)` whose tokens are taken; None takes everybody's, as from a hub.
 
@@ -189,14 +190,14 @@ class TokenSync:
         self._now = now
         self._clock = clock
         self._sleep = sleep
-        self._free_bytes = free_bytes or _free_bytes
+        self._free_bytes = free_bytes
 
     async def run_once(self, kind: SyncKind | None = None, on_progress: OnProgress | None = None) -> SyncReport:
         """Bring the whitelist up to date with the peer, going on where an interrupted sync ended.
 
-        Without `kind`: full when there was none for `full_every`, else delta. Raises PeerError when the list can't
-        be had to its end or the disk is too full, SyncPausedError when the run's time is up, BusyError when another
-        sync is running, StoreError. Cancelling keeps the pages stored.
+        Without `kind`: full when there was none for `full_every` or the last one asks for it, else delta. Raises
+        PeerError when the list can't be had to its end or the disk is too full, SyncPausedError when the run's time is
+        up, BusyError when another sync is running, StoreError. Cancelling keeps the pages stored.
         """
         clock = self._clock or asyncio.get_running_loop().time
         with alone(self._lock_file):
@@ -229,7 +230,7 @@ class TokenSync:
             return SyncKind.FULL, None
         age = self._now() - last.last_full_at
         # A clock that was set back makes it negative: nobody knows how old the list is then.
-        if kind is None and (last.missed or not timedelta() <= age < self._settings.full_every):
+        if kind is None and (last.again or not timedelta() <= age < self._settings.full_every):
             return SyncKind.FULL, None
         return SyncKind.DELTA, last.reference - self._settings.overlap
 
@@ -264,8 +265,9 @@ class TokenSync:
             raise self._error(url)
         started_at = self._now()
         page = self._expect(await self._page(run, url))
-        # The peer's own clock where it shows it: that is the one which `last_updated` comes from.
-        reference = page.date or started_at
+        # The peer's own clock where it shows it: that is the one which `last_updated` comes from. Never ahead of ours,
+        # though: a proxy's wrong Date would hide all that changes until then, where an early one only costs bytes.
+        reference = min(page.date or started_at, started_at)
         progress = await self._whitelist.start(self.peer, kind, url, reference=reference, started_at=started_at)
         return progress, page
 
@@ -370,6 +372,7 @@ class TokenSync:
     @asynccontextmanager
     async def _ahead(self, run: "_Run", progress: SyncProgress, url: str) -> AsyncIterator[asyncio.Task["_Batch"]]:
         async def bring() -> _Batch:
+            await asyncio.sleep(0)  # the writer, for which a sync waits longest, gets its page before a request is made
             return await self._read(progress, self._expect(await self._page(run, url)))
 
         task = asyncio.get_running_loop().create_task(bring())
@@ -398,7 +401,7 @@ class TokenSync:
         limit_s = self._settings.page_limit_s
         try:
             async with asyncio.timeout(limit_s):
-                return await self._tokens.page(url, correlation_id=correlation_id)
+                return await self._tokens.page(url, correlation_id=correlation_id, give_way=self._whitelist.give_way)
         except TimeoutError:
             return Failure(Outcome.TIMEOUT, f"a page took longer than {limit_s:g} s")
 
@@ -419,15 +422,10 @@ class TokenSync:
         )
 
     def _check_room(self) -> None:
-        folder = self._lock_file.parent
-        try:
-            free, kept = self._free_bytes(folder), min(_LEAST_FREE, _size(folder) // 10)
-        except OSError as error:
-            raise StoreError(f"{folder}: can't tell how much room there is: {error.strerror}") from error
-        if free < kept:
+        if lack := lack_of_room(self._lock_file.parent, self._free_bytes):
             raise PeerError(
-                f"peer {self.peer}: no more tokens are taken in: {folder} has {free >> 20} MiB free, and "
-                f"{kept >> 20} are kept for the records; make room, or look whether the list is really that long"
+                f"peer {self.peer}: no more tokens are taken in: {lack}; make room, or look whether the list is really "
+                "that long"
             )
 
     def _broken(self, detail: str) -> PeerError:
@@ -470,17 +468,6 @@ class _Batch:
 def _objects(progress: SyncProgress, page: Page) -> int:
     """How many there have been with `page`."""
     return progress.tokens + progress.skipped + page.objects
-
-
-def _free_bytes(folder: Path) -> int:
-    # For the agent, which is not root: f_bfree counts what is kept for that one, too.
-    found = os.statvfs(folder)
-    return found.f_bavail * found.f_frsize
-
-
-def _size(folder: Path) -> int:
-    found = os.statvfs(folder)
-    return found.f_blocks * found.f_frsize
 
 
 def _nobody(_progress: SyncProgress, _total: int | None) -> None:

@@ -199,8 +199,9 @@ async def open_database(
 ) -> aiosqlite.Connection:
     """A connection in autocommit and WAL mode to a file of the newest version, created or migrated as needed.
 
-    `wal_pages`: how far the write-ahead log grows before it goes into the file. Raises NewerSchemaError or
-    CorruptError with the file left as it was, StoreError for everything else.
+    `wal_pages`: how far the write-ahead log grows before it goes into the file, in pages of `page_size` bytes, though
+    a file that is there already may have others. Raises NewerSchemaError or CorruptError with the file left as it was,
+    StoreError for everything else.
     """
     with _owned(path):
         _create(path, mode)
@@ -215,7 +216,10 @@ async def open_database(
             if journal_mode != "wal":
                 raise StoreError(f"{path}: can't open: its file system has no shared memory; use a local disk")  # noqa: TRY301 - the connection must be closed on this way too
             await connection.execute_fetchall(f"PRAGMA synchronous = {synchronous}")
-            await connection.execute_fetchall(f"PRAGMA wal_autocheckpoint = {wal_pages}")
+            [[actual_size]] = await connection.execute_fetchall("PRAGMA page_size")
+            await connection.execute_fetchall(f"PRAGMA wal_autocheckpoint = {wal_pages * page_size // actual_size}")
+            # Twice as much, for the transaction that goes over it: what one great one leaves is given back.
+            await connection.execute_fetchall(f"PRAGMA journal_size_limit = {2 * wal_pages * page_size}")
             await connection.execute_fetchall(f"PRAGMA cache_size = -{CACHE_KIB}")
             await _migrate(connection, path, schema)
             await connection.execute_fetchall("PRAGMA foreign_keys = ON")

@@ -3,12 +3,13 @@
 When they run, and in which transaction, is `whitelist`'s business.
 """
 
-import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache, lru_cache
-from typing import Any, Protocol
+from itertools import chain
+from operator import itemgetter
+from typing import Protocol
 
 from agent.model import EnergyContract, ListedToken, Token, TokenType, WhitelistType
 from agent.store.database import from_us, to_us
@@ -73,20 +74,55 @@ _CONTENT = (
     *("visual_number", "group_id", "language", "default_profile_type", "supplier_name", "supplier_contract_id"),
     *("counts_as", "peer_id", "generation"),
 )
+_OPTIONAL = frozenset(
+    (
+        *("uid", "country_code", "party_id", "visual_number", "group_id", "language", "default_profile_type"),
+        *("supplier_name", "supplier_contract_id", "counts_as"),
+    )
+)
+_ABSENT = 0
+"""Stands for None in the parameter of an optional column, none of which can hold the number 0. For None, as for a bool,
+Python's sqlite3 looks for an adapter, and raises and swallows an exception over it: at eleven a token that was a
+quarter of what storing a page took, with the interpreter lock held all the while."""
+
 _LAST_UPDATED = len(_KEY) + _CONTENT.index("last_updated")
 _COUNTS_AS = len(_KEY) + _CONTENT.index("counts_as")
-_COUNTS = "coalesce(counts_as, last_updated)"
 _COLUMNS = ", ".join((*_KEY, *_CONTENT))
+_VALUES = {name: f"nullif(?, {_ABSENT})" if name in _OPTIONAL else "?" for name in (*_KEY, *_CONTENT)}
 _IS_KEY = " AND ".join(f"{name} = ?" for name in _KEY)
 FUTURE_US = 86_400_000_000
 """A `last_updated` further ahead than a day is no clock that is a little fast, but a mistake or a claim to be newer
 than everybody: it counts as the time at which it came in, so that what is updated after that comes through."""
 
-CHUNK = 100
-"""Tokens in one statement, and converted in one go: a fifth of a millisecond, then the event loop gets its turn."""
+CHUNK = 250
+"""Tokens in one statement. After each, the writer's thread waits for the interpreter lock, which the event loop has for
+the page that follows."""
+
+_AT_ONCE = 50
+"""Tokens that are converted in one go: a tenth of a millisecond, then others may go first."""
+
+_UID_KEY = itemgetter(_KEY.index("uid_key"))
+
+_COUNTS_AT_ONCE = (CHUNK, 10, 1)
+"""For how many tokens there is a statement. One for every number of tokens left over would cost 12 MB: SQLite keeps
+128 of them prepared, and a peer's pages may have any length."""
 
 AT_MOST = 16
 """Tokens of one uid that are looked at: real cards have one owner, and a tap has a deadline to read them in."""
+
+# Which of two rows is the newer one, with `excluded` for the one that comes in and two `?` for the time up to which
+# a `last_updated` is none from the future by now. What two rows of one peer count as is of no matter where both claim
+# a future, or where it has come true. Another peer has to be newer, not just as new: else two peers that list the same
+# token would take it from each other all the time, and neither could ever withdraw it.
+_NOT_OLDER = (
+    "excluded.last_updated >= iif(excluded.counts_as IS NULL AND token.last_updated > ?,"
+    " coalesce(token.counts_as, token.last_updated), token.last_updated)"
+)
+_NEWER = (
+    "coalesce(excluded.counts_as, excluded.last_updated) > iif(token.last_updated > ?,"
+    " coalesce(token.counts_as, token.last_updated), token.last_updated)"
+    " AND (excluded.counts_as IS NULL OR excluded.last_updated > token.last_updated)"
+)
 
 # A pushed token counts as seen by the sync that its peer has running, else that one's end would withdraw it.
 _GENERATION_OF_PEER = "(SELECT generation FROM peer WHERE id = ?)"
@@ -97,18 +133,21 @@ CREATED, CHANGED = 1, 2
 
 PUSH = (
     f"INSERT INTO token (pushed, {_COLUMNS})"
-    f" VALUES ({CREATED}, {', '.join('?' * len((*_KEY, *_CONTENT[:-1])))}, {_GENERATION_OF_PEER})"
+    f" VALUES ({CREATED}, {', '.join(_VALUES[name] for name in (*_KEY, *_CONTENT[:-1]))}, {_GENERATION_OF_PEER})"
     f" ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CONTENT)},"
-    f" pushed = {CHANGED}, withdrawn = 0 WHERE {_COUNTS} <= iif("
-    "peer_id = excluded.peer_id, excluded.last_updated, coalesce(excluded.counts_as, excluded.last_updated))"
+    f" pushed = {CHANGED}, withdrawn = 0"
+    f" WHERE withdrawn OR CASE WHEN token.peer_id = excluded.peer_id THEN {_NOT_OLDER} ELSE {_NEWER} END"
     " RETURNING pushed"
 )
-"""Takes `pushed_row`; returns CREATED or CHANGED, and no row when a newer token is there."""
+"""Takes `pushed_row`; returns CREATED or CHANGED, and no row when a newer token is there that is not withdrawn."""
 
 REPLACE = (
-    f"UPDATE token SET {', '.join(f'{name} = ?' for name in _CONTENT[:-1])}, generation = {_GENERATION_OF_PEER},"
-    f" pushed = {CHANGED}, withdrawn = 0 WHERE {_IS_KEY} AND {_COUNTS} <= iif(peer_id = ?, ?, ?)"
-    f" AND {' AND '.join(f'{name} IS ?' for name in _CONTENT[: _CONTENT.index('counts_as')])} RETURNING pushed"
+    f"UPDATE token SET {', '.join(f'{name} = {_VALUES[name]}' for name in _CONTENT[:-1])},"
+    f" generation = {_GENERATION_OF_PEER}, pushed = {CHANGED}, withdrawn = 0"
+    f" FROM (SELECT ? AS peer_id, ? AS last_updated, {_VALUES['counts_as']} AS counts_as) AS excluded"
+    f" WHERE {_IS_KEY} AND CASE WHEN token.peer_id = excluded.peer_id THEN {_NOT_OLDER} ELSE {_NEWER} END"
+    f" AND {' AND '.join(f'token.{name} IS {_VALUES[name]}' for name in _CONTENT[: _CONTENT.index('counts_as')])}"
+    " RETURNING pushed"
 )
 """Takes `replaced_row`; returns CHANGED, and no row when a newer token is there, or another one than was expected."""
 
@@ -144,10 +183,6 @@ def key(text: str) -> str:
     return text.strip().upper()
 
 
-def _uid_key(token: TokenFields) -> str:
-    return key(token.uid)
-
-
 _owner_key = lru_cache(maxsize=1024)(key)
 """The same for countries and parties, of which a list has few. A uid is kept in no cache."""
 
@@ -158,7 +193,7 @@ def token_key(token: TokenFields) -> tuple[str, int, str, str]:
 
 
 def token_row(token: TokenFields, peer_id: int, generation: int, now_us: int) -> Row:
-    """A token as `upsert` takes it."""
+    """A token as `upsert` takes it: _ABSENT for None, and no bool."""
     uid, kind, country, party = token_key(token)
     contract = token.energy_contract
     last_updated = to_us(token.last_updated)
@@ -167,90 +202,109 @@ def token_row(token: TokenFields, peer_id: int, generation: int, now_us: int) ->
         kind,
         country,
         party,
-        None if token.uid == uid else token.uid,
-        None if token.country_code == country else token.country_code,
-        None if token.party_id == party else token.party_id,
+        _ABSENT if token.uid == uid else token.uid,
+        _ABSENT if token.country_code == country else token.country_code,
+        _ABSENT if token.party_id == party else token.party_id,
         token.contract_id,
         token.issuer,
-        token.valid,
+        1 if token.valid else 0,
         _WHITELIST_NUMBERS[token.whitelist],
         last_updated,
-        token.visual_number,
-        token.group_id,
-        token.language,
-        token.default_profile_type,
-        contract and contract.supplier_name,
-        contract and contract.contract_id,
-        now_us if last_updated > now_us + FUTURE_US else None,
+        _given(token.visual_number),
+        _given(token.group_id),
+        _given(token.language),
+        _given(token.default_profile_type),
+        _ABSENT if contract is None else contract.supplier_name,
+        _ABSENT if contract is None else _given(contract.contract_id),
+        now_us if last_updated > now_us + FUTURE_US else _ABSENT,
         peer_id,
         generation,
     )
 
 
+def _given(text: str | None) -> str | int:
+    return _ABSENT if text is None else text
+
+
 @dataclass(frozen=True, slots=True)
 class LaidOut:
-    """A page's tokens as they go into the table: parameters for `upsert(CHUNK)`, and for what is left over."""
+    """A page's tokens as they go into the table."""
 
     tokens: Sequence[TokenFields]
     peer_id: int
     generation: int
-    chunks: list[Row]
-    rest: Row
-    """Of `len(self) % CHUNK` tokens."""
+    rows: tuple[tuple[int, list[Row]], ...]
+    """For some counts, what `upsert` of that count takes."""
 
     def __len__(self) -> int:
         return len(self.tokens)
 
 
-async def laid_out(tokens: Sequence[TokenFields], peer_id: int, generation: int, now_us: int) -> LaidOut:
-    """Convert a page's tokens; the event loop gets its turn in between."""
+async def laid_out(
+    tokens: Sequence[TokenFields],
+    peer_id: int,
+    generation: int,
+    now_us: int,
+    give_way: Callable[[], Awaitable[None]],
+) -> LaidOut:
+    """Convert a page's tokens, and let others go first in between."""
+    ordered: list[Row] = []
+    for start in range(0, len(tokens), _AT_ONCE):
+        ordered += [token_row(token, peer_id, generation, now_us) for token in tokens[start : start + _AT_ONCE]]
+        await give_way()
     # In the order of the index, so that neighbours go into one of its pages while that is at hand.
-    ordered = sorted(tokens, key=_uid_key)
-    await asyncio.sleep(0)
-    chunks: list[Row] = []
-    for start in range(0, len(ordered), CHUNK):
-        chunk: list[Any] = []
-        for token in ordered[start : start + CHUNK]:
-            chunk += token_row(token, peer_id, generation, now_us)
-        chunks.append(tuple(chunk))
-        await asyncio.sleep(0)
-    rest = chunks.pop() if len(ordered) % CHUNK else ()
-    return LaidOut(tokens, peer_id, generation, chunks, rest)
+    ordered.sort(key=_UID_KEY)
+    soon, done = _soon(now_us), 0
+    rows: list[tuple[int, list[Row]]] = []
+    for count in _COUNTS_AT_ONCE:
+        chunks: list[Row] = []
+        for start in range(done, len(ordered) - count + 1, count):
+            chunks.append((*chain.from_iterable(ordered[start : start + count]), *soon))
+            if count == CHUNK:
+                await give_way()
+        rows.append((count, chunks))
+        done += count * len(chunks)
+    return LaidOut(tokens, peer_id, generation, tuple(rows))
 
 
 @cache
-def upsert(count: int) -> str:
-    """Stores `count` tokens of a peer's list, each given by `token_row`.
+def upsert(count: int, *, newest_wins: bool = False) -> str:
+    """Stores `count` tokens of a peer's list, each given by `token_row`, and at the end `_soon`.
 
     The list wins over what the same peer's earlier lists brought, whatever `last_updated` says: a wrong one must be
-    correctable. A newer token stays when it was pushed or is twice on this list; one of another peer stays when it
-    is newer, too, and what claims to come from the future is newer than nothing that comes after it.
+    correctable. A newer token stays when it was pushed or is twice on this list, and with `newest_wins` always; one of
+    another peer stays unless it is older, and what claims to come from the future is newer than nothing that comes
+    after it.
 
     One statement for many: it runs without Python's interpreter lock, where `executemany` takes the lock back after
     every row, before a waiting event loop can have it.
     """
-    row = f"({', '.join('?' * len((*_KEY, *_CONTENT)))})"
+    row = f"({', '.join(_VALUES.values())})"
+    listed_anew = "" if newest_wins else "token.withdrawn OR token.generation < excluded.generation AND NOT pushed OR "
     return (
         f"INSERT INTO token ({_COLUMNS}) VALUES {', '.join([row] * count)} ON CONFLICT ({', '.join(_KEY)})"
         f" DO UPDATE SET {', '.join(f'{name} = excluded.{name}' for name in _CONTENT)}, pushed = 0, withdrawn = 0"
-        " WHERE withdrawn OR CASE WHEN peer_id = excluded.peer_id"
-        f" THEN generation < excluded.generation AND NOT pushed OR excluded.last_updated >= {_COUNTS}"
-        f" ELSE coalesce(excluded.counts_as, excluded.last_updated) >= {_COUNTS} END"
+        f" WHERE CASE WHEN token.peer_id = excluded.peer_id THEN {listed_anew}{_NOT_OLDER}"
+        f" ELSE withdrawn OR {_NEWER} END"
     )
+
+
+def _soon(now_us: int) -> Row:
+    """What `_NOT_OLDER` and `_NEWER` take."""
+    return now_us + FUTURE_US, now_us + FUTURE_US
 
 
 def pushed_row(token: Token, peer_id: int, now_us: int) -> Row:
     """A token as `PUSH` takes it."""
-    return token_row(token, peer_id, peer_id, now_us)
+    return *token_row(token, peer_id, peer_id, now_us), *_soon(now_us)
 
 
 def replaced_row(token: Token, instead_of: Token, peer_id: int, now_us: int) -> Row:
     """A token as `REPLACE` takes it."""
     row = token_row(token, peer_id, peer_id, now_us)
-    last_updated, counts_as = row[_LAST_UPDATED], row[_COUNTS_AS]
-    counts = last_updated if counts_as is None else counts_as
     expected = token_row(instead_of, peer_id, peer_id, now_us)[len(_KEY) : _COUNTS_AS]
-    return *row[len(_KEY) :], *row[: len(_KEY)], peer_id, last_updated, counts, *expected
+    compared = peer_id, row[_LAST_UPDATED], row[_COUNTS_AS]
+    return *row[len(_KEY) :], *compared, *row[: len(_KEY)], *_soon(now_us), *expected
 
 
 def seen_rows(tokens: Sequence[TokenFields], peer_id: int, generation: int) -> Iterator[Row]:

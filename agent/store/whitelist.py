@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Self
 
@@ -21,8 +22,8 @@ from agent.errors import BusyError, CorruptError, StoreError
 from agent.model import ListedToken, Token, TokenType, Uid
 from agent.ports import Whitelist as WhitelistPort
 from agent.store.database import COMPANIONS, Database, Schema, from_us, to_us
+from agent.store.right_of_way import RightOfWay
 from agent.store.token_rows import (
-    CHUNK,
     CREATED,
     FIND,
     GET,
@@ -59,13 +60,20 @@ A pushed token costs a quarter. A file that is there already keeps its size."""
 WAL_PAGES = 16_000
 """16 MB of write-ahead log: a first full sync hits the index at random, and the log gathers what hits a page twice."""
 
+_SLICE = 5000
+"""Rows that are withdrawn at once: a tenth of the log, and a push waits for no more."""
+
+_DOUBTED, _MISSED = 1, 2
+"""Why a full sync asks for another one, in `last_sync.again`. One that was asked for asks for no further one but for
+the better reason: a list that always lies, or that loses a token every hour, would be pulled in full every time."""
+
 _COUNT = (
     "SELECT name, count(token.id), coalesce(sum(valid AND NOT withdrawn), 0), coalesce(sum(withdrawn), 0)"
     " FROM peer LEFT JOIN token ON token.peer_id = peer.id GROUP BY name ORDER BY name"
 )
 _PEER_ID = "INSERT INTO peer (name) VALUES (?) ON CONFLICT (name) DO UPDATE SET name = name RETURNING id"
 _LAST_SYNC = (
-    "SELECT name, kind, reference, completed_at, last_full_at, tokens, skipped, missed"
+    "SELECT name, kind, reference, completed_at, last_full_at, tokens, skipped, missed, again OR relist"
     " FROM last_sync JOIN peer ON peer.id = peer_id WHERE ? IS NULL OR name = ?"
 )
 _GO_ON = (
@@ -73,12 +81,13 @@ _GO_ON = (
     " WHERE peer_id = ? AND generation = ? RETURNING 1"
 )
 _COMPLETE = (
-    "INSERT INTO last_sync (peer_id, kind, reference, completed_at, last_full_at, tokens, skipped, missed)"
-    " VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (peer_id) DO UPDATE SET kind = excluded.kind,"
-    " reference = excluded.reference, completed_at = excluded.completed_at,"
+    "INSERT INTO last_sync (peer_id, kind, reference, completed_at, last_full_at, tokens, skipped, missed, again)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (peer_id) DO UPDATE SET kind = excluded.kind,"
+    " reference = iif(?, reference, excluded.reference), completed_at = excluded.completed_at,"
     " last_full_at = coalesce(excluded.last_full_at, last_full_at),"
     " tokens = excluded.tokens, skipped = excluded.skipped,"
-    " missed = iif(excluded.last_full_at IS NULL, missed, excluded.missed)"
+    " missed = iif(excluded.last_full_at IS NULL, missed, excluded.missed),"
+    " again = iif(excluded.last_full_at IS NULL, again, iif(excluded.again > again, excluded.again, 0))"
 )
 _UNSEEN = (
     "SELECT count(*), coalesce(sum(token.generation < full_generation), 0) FROM token JOIN peer ON peer.id = peer_id"
@@ -88,7 +97,14 @@ _WITHDRAW = (
     "UPDATE token SET withdrawn = 1 WHERE peer_id = ? AND NOT withdrawn"
     " AND generation < (SELECT full_generation FROM peer WHERE id = ?)"
 )
-_WITHDRAW_PEER = "UPDATE token SET withdrawn = 1 WHERE NOT withdrawn AND peer_id = (SELECT id FROM peer WHERE name = ?)"
+_WITHDRAW_SLICE = (
+    "UPDATE token SET withdrawn = 1 WHERE id BETWEEN ? AND ? AND NOT withdrawn"
+    " AND peer_id = (SELECT id FROM peer WHERE name = ?)"
+)
+_SHADOWED = "UPDATE peer SET shadowed = 1 WHERE id = ? AND NOT shadowed"
+_RELIST = "UPDATE peer SET relist = (SELECT max(generation) FROM peer) WHERE shadowed AND id <> ?"
+_RELIST_ALL = "UPDATE peer SET relist = (SELECT max(generation) FROM peer) WHERE name <> ?"
+_RELISTED = "UPDATE peer SET relist = 0 WHERE id = ? AND relist AND relist < ? RETURNING 1"
 _FORGET_PROGRESS = "DELETE FROM sync_progress WHERE peer_id = (SELECT id FROM peer WHERE name = ?)"
 _FORGET_LAST_SYNC = "DELETE FROM last_sync WHERE peer_id = (SELECT id FROM peer WHERE name = ?)"
 
@@ -148,6 +164,9 @@ class LastSync:
     skipped: int
     missed: int = 0
     """Tokens that the last full one was the first not to bring: the next full one decides about them."""
+    again: bool = False
+    """The next one is to be a full one: this one missed a token or raised a doubt, and was not itself asked for on
+    that account; or tokens of another peer were withdrawn, which may have stood for those that this one lists, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,7 +198,9 @@ class Whitelist:
         self._database = database
         self._now = now
         self._peer_ids: dict[str, int] = {}
+        self._naming = asyncio.Lock()
         self._rebuilding = asyncio.Lock()
+        self._lookups = RightOfWay()
 
     @classmethod
     async def open(
@@ -223,7 +244,8 @@ class Whitelist:
 
         Of more than `AT_MOST` (16) owners the first ones. Raises StoreError, and CorruptError where `rebuild` helps.
         """
-        rows = await self._database.read("look up a token", FIND, (key(uid),))
+        with self._lookups:
+            rows = await self._database.read("look up a token", FIND, (key(uid),))
         return tuple([listed(row) for row in rows])
 
     async def get(self, country_code: str, party_id: str, uid: str, kind: TokenType) -> ListedToken | None:
@@ -252,6 +274,7 @@ class Whitelist:
     async def put(self, token: Token, peer: str, *, instead_of: Token | None = None) -> Put:
         """Take over a token that a peer pushed; durable when it returns. Raises StoreError.
 
+        A newer one stays, and so does one of another peer that is just as new, unless it is withdrawn.
         With `instead_of` only in place of exactly that, else the answer is STALE: whoever has made one token out of
         another must not undo what became of that one meanwhile, in this process or in another.
         """
@@ -323,12 +346,17 @@ class Whitelist:
         )
         return replace(progress, resumes=resumes)
 
+    async def give_way(self) -> None:
+        """Let what the event loop has waiting go first, and lookups to their end: see RightOfWay."""
+        await self._lookups.give_way()
+
     async def lay_out(self, progress: SyncProgress, tokens: Sequence[TokenFields]) -> LaidOut:
         """What `store_page` takes as well as the tokens, made while the page before is being stored.
 
         Raises StoreError.
         """
-        return await laid_out(tokens, await self._peer_id(progress.peer), progress.generation, to_us(self._now()))
+        peer_id = await self._peer_id(progress.peer)
+        return await laid_out(tokens, peer_id, progress.generation, to_us(self._now()), self.give_way)
 
     async def store_page(
         self,
@@ -340,13 +368,15 @@ class Whitelist:
         next_url: str,
         promised: int = 0,
         doubt: str = "",
+        newest_wins: bool = False,
     ) -> SyncProgress:
         """Store a page and how to go on after it, in one transaction; returns the new progress.
 
         The list wins over the peer's earlier ones; what was pushed since, and what other peers brought, only gives way
         to what is newer, but counts as seen where it is this peer's. So does what `unreadable` names by country, party,
         uid and type: it is on the list, though its object could not be used. `promised` and `doubt` are as in
-        SyncProgress. Once begun, a page is stored even when the caller is cancelled.
+        SyncProgress. With `newest_wins` everything gives way only to what is no older: for a list of unknown age.
+        Once begun, a page is stored even when the caller is cancelled.
 
         Raises StoreError, and BusyError for a sync that another one replaced.
         """
@@ -366,7 +396,7 @@ class Whitelist:
         def work(connection: sqlite3.Connection) -> None:
             went_on = (next_url, *counts, doubt, page.peer_id, progress.generation)
             _require(connection.execute(_GO_ON, went_on).fetchall(), progress)
-            _mark(connection, page, unreadable)
+            _mark(connection, page, unreadable, newest_wins=newest_wins)
 
         await self._database.writer.batch("store a page of tokens", work)
         return after
@@ -374,6 +404,7 @@ class Whitelist:
     async def complete(self, progress: SyncProgress, *, completed_at: datetime) -> Swept:
         """Finish a sync; a full one without a doubt withdraws what neither it nor the one before has seen.
 
+        A delta with a doubt leaves the reference where it was: what it may not have brought is asked for again.
         Raises StoreError, and BusyError for a sync that another one replaced.
         """
         peer_id = await self._peer_id(progress.peer)
@@ -388,11 +419,15 @@ class Whitelist:
             _require(current, progress)
             at = to_us(completed_at)
             swept = Swept()
+            relisted = full and bool(await fetch(connection, _RELISTED, (peer_id, progress.generation)))
             if full and not progress.doubt:
                 swept = await _sweep(connection, peer_id, progress.generation)
-            counts = (progress.tokens, progress.skipped, swept.missed)
+            if swept.withdrawn and not relisted:  # else two peers would have each other pulled in full for ever
+                await fetch(connection, _RELIST, (peer_id,))
+            again = _DOUBTED if progress.doubt else _MISSED if swept.missed else 0
+            counts = (progress.tokens, progress.skipped, swept.missed, again)
             last = (peer_id, progress.kind, to_us(progress.reference), at, at if full else None, *counts)
-            await fetch(connection, _COMPLETE, last)
+            await fetch(connection, _COMPLETE, (*last, bool(progress.doubt) and not full))
             return swept
 
         return await self._database.writer.transaction("complete a sync", work)
@@ -402,25 +437,43 @@ class Whitelist:
         await self._database.writer.write("abandon a sync", _FORGET_PROGRESS, (peer,))
 
     async def withdraw_peer(self, peer: str) -> int:
-        """Withdraw every token that this peer brought and forget how far its list was synced, in one transaction.
+        """Forget how far this peer's list was synced, and withdraw every token that it brought; durable at the end.
 
-        Returns how many tokens were withdrawn now: 0 for a peer that is not known, or the second time. A later sync or
-        push brings its tokens back. A sync with it that is under way meets BusyError. Raises StoreError.
+        Goes by slices, so that others get their turn and the log stays short: a caller that it fails, or that does not
+        live to see its end, repeats it. Returns how many tokens were withdrawn now: 0 for a peer that is not known, or
+        the second time. A later sync or push brings its tokens back, and the next sync of every other peer is a full
+        one, for what it lists as well. A sync with it that is under way meets BusyError. Raises StoreError.
         """
+        doing = "withdraw a peer's tokens"
 
-        def work(connection: sqlite3.Connection) -> int:
+        def forget(connection: sqlite3.Connection) -> int:
             connection.execute(_FORGET_PROGRESS, (peer,))
             connection.execute(_FORGET_LAST_SYNC, (peer,))
-            return connection.execute(_WITHDRAW_PEER, (peer,)).rowcount
+            [[last]] = connection.execute("SELECT coalesce(max(id), 0) FROM token").fetchall()
+            return int(last)
 
+        def withdraw(connection: sqlite3.Connection, first: int) -> int:
+            here = connection.execute(_WITHDRAW_SLICE, (first, first + _SLICE - 1, peer)).rowcount
+            if here:
+                connection.execute(_RELIST_ALL, (peer,))
+            return here
+
+        writer, withdrawn = self._database.writer, 0
+        last = await writer.batch(doing, forget)
+        for first in range(1, last + 1, _SLICE):
+            withdrawn += await writer.batch(doing, partial(withdraw, first=first))
         # A driver must not be let in again after a power cut by a peer that is gone.
-        return await self._database.writer.batch("withdraw a peer's tokens", work, durable=True)
+        await writer.batch(doing, forget, durable=True)
+        return withdrawn
 
     async def _peer_id(self, name: str) -> int:
-        if name not in self._peer_ids:
-            [[peer_id]] = await self._database.writer.write("remember a peer", _PEER_ID, (name,))
-            self._peer_ids[name] = peer_id
-        return self._peer_ids[name]
+        if (known := self._peer_ids.get(name)) is not None:
+            return known
+        async with self._naming:  # a thousand pushes at once ask for it once
+            if name not in self._peer_ids:
+                [[peer_id]] = await self._database.writer.write("remember a peer", _PEER_ID, (name,))
+                self._peer_ids[name] = peer_id
+            return self._peer_ids[name]
 
 
 async def _open(path: Path) -> Database:
@@ -444,13 +497,20 @@ def _require(current: list[Row], progress: SyncProgress) -> None:
         raise BusyError(f"the {progress.kind} sync with {progress.peer} was replaced by another one; start it again")
 
 
-def _mark(connection: sqlite3.Connection, page: LaidOut, unreadable: Sequence[tuple[str, str, str, str]]) -> None:
+def _mark(
+    connection: sqlite3.Connection,
+    page: LaidOut,
+    unreadable: Sequence[tuple[str, str, str, str]],
+    *,
+    newest_wins: bool,
+) -> None:
     changes = connection.total_changes
-    connection.executemany(upsert(CHUNK), page.chunks)
-    if page.rest:
-        connection.execute(upsert(len(page) % CHUNK), page.rest)
+    for count, rows in page.rows:
+        connection.executemany(upsert(count, newest_wins=newest_wins), rows)
     if connection.total_changes - changes < len(page):  # some gave way to what is here
         connection.executemany(SEEN, seen_rows(page.tokens, page.peer_id, page.generation))
+    if connection.total_changes - changes < len(page):  # and that is another peer's, or from twice on a page
+        connection.execute(_SHADOWED, (page.peer_id,))
     if unreadable:
         connection.executemany(UNREADABLE, unreadable_rows(unreadable, page.peer_id, page.generation))
 

@@ -82,7 +82,7 @@ class Writer:
     async def write(self, doing: str, sql: str, parameters: Sequence[Any] = ()) -> list[Row]:
         """Make one change durable and return its rows (`RETURNING`). Raises StoreError with nothing changed."""
         self._check_open(doing)
-        if not (self._queue or self._turn.locked()):
+        if not (self._queue or self._turn.locked() or self._relaxed or self._connection.in_transaction):
             return await self._at_once(doing, sql, parameters)
         change = _Change(doing, sql, parameters, asyncio.get_running_loop().create_future())
         self._queue.append(change)
@@ -117,7 +117,8 @@ class Writer:
             raise StoreError(f"{self.path}: can't {doing}: it is closed")
 
     async def _at_once(self, doing: str, sql: str, parameters: Sequence[Any]) -> list[Row]:
-        # Nobody else is here: no task and no future in between. Cancelled, the thread still does what it was given.
+        # Nobody else is here: no task and no future in between. Cancelled, the thread still does what it was given, and
+        # nothing is waited for before it is: the connection is ready.
         async with self._turn:
             with explained(self.path, doing):
                 await self._get_ready(relaxed=False)

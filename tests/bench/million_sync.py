@@ -4,8 +4,9 @@ It syncs once into `whitelist.db` of a folder and then prints one line of JSON, 
 for every page that is stored, if it is told to. Meanwhile cards are looked up through the same event loop.
 
 A lookup's time counts from the moment at which it was due, not from when the loop came to it: an event loop that is
-busy with a page keeps a tap waiting just as a slow database does. asyncio's own timers, which ring up to a
-millisecond late, are in it.
+busy with a page keeps a tap waiting just as a slow database does. While it does, more of them fall due, and each of
+these counts: half a second of standstill is a hundred cards that wait, and not one. asyncio's own timers, which ring up
+to a millisecond late, are in it.
 """
 
 import asyncio
@@ -14,10 +15,11 @@ import os
 import random
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Protocol
 
 from agent.model import Uid
 from agent.ocpi.client import OcpiClient
@@ -49,7 +51,7 @@ class Synced:
     written_bytes: int
     """What this process sent to storage, closing the file included."""
     lookups_s: list[float]
-    """The lookups' times; empty where no card was on the device yet."""
+    """The lookups' times, from when some card was on the device."""
 
 
 async def sync(folder: Path, address: Address, *, full: bool, tells_pages: bool) -> Synced:
@@ -62,10 +64,11 @@ async def sync(folder: Path, address: Address, *, full: bool, tells_pages: bool)
         them=OWNER,
         tokens_url=address.tokens_url,
     )
-    lookups = _Lookups(whitelist)
+    lookups = Lookups(whitelist)
+    lookups.stored = sum(count.total for count in (await whitelist.count()).values())
 
     def on_progress(progress: SyncProgress, _total: int | None) -> None:
-        lookups.stored = progress.tokens
+        lookups.stored = max(lookups.stored, progress.tokens)
         if tells_pages:
             print(progress.pages, flush=True)
 
@@ -91,10 +94,16 @@ def _synced(report: SyncReport, seconds: float, grown_kib: int, lookups_s: list[
     return Synced(report.kind, report.resumed, report.tokens, seconds, grown_kib, storage, lookups_s)
 
 
-class _Lookups:
+class Find(Protocol):
+    """Where cards are looked up."""
+
+    async def find(self, uid: Uid, /) -> Sequence[object]: ...
+
+
+class Lookups:
     """Cards that are held to the reader while the sync runs: any of those that are stored already."""
 
-    def __init__(self, whitelist: Whitelist) -> None:
+    def __init__(self, whitelist: Find) -> None:
         self.stored = 0
         self.took_s: list[float] = []
         self._whitelist = whitelist
@@ -102,22 +111,35 @@ class _Lookups:
         self._chance = random.Random(1)
 
     def end(self) -> None:
+        """The card that is due next is the last one."""
         self._over = True
 
     async def run(self) -> None:
+        """Look cards up until `end`."""
         loop = asyncio.get_running_loop()
         due = loop.time()
         while not self._over:
-            # After a lookup that took longer, the next ones are not heaped up: a driver comes when he comes.
-            due = max(due + EVERY_S, loop.time())
+            due += EVERY_S
             await asyncio.sleep(due - loop.time())
-            if self.stored:
+            looks = self.stored > 0
+            if looks:
                 await self._look_up(uid(self._chance.randrange(self.stored)))
-                self.took_s.append(loop.time() - due)
+            waits_s = waits(loop.time() - due)
+            if looks:
+                self.took_s += waits_s
+            due += (len(waits_s) - 1) * EVERY_S
 
     async def _look_up(self, card: Uid) -> None:
         if not await self._whitelist.find(card):
             raise RuntimeError(f"a token of a stored page is not found: {card}")
+
+
+def waits(waited_s: float) -> list[float]:
+    """How long each card waited when the first of them did for `waited_s`: its own, and those due before that was over.
+
+    For these it has lasted no less than until now.
+    """
+    return [waited_s - missed * EVERY_S for missed in range(int(waited_s / EVERY_S) + 1)]
 
 
 def _reset_peak_kib() -> int:

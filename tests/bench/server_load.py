@@ -8,12 +8,13 @@ import asyncio
 import os
 import sqlite3
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, closing
+from datetime import datetime
 from pathlib import Path
 from time import perf_counter
 
 from tests.bench.figure import Figure, Goal, Plan, milliseconds, spread
-from tests.bench.server_load_generator import WARM_UP, Driven, Load, drive
+from tests.bench.server_load_generator import PREFIX, WARM_UP, Driven, Load, drive, last_updated
 from tests.bench.server_load_server import Server, bare, ours, serving
 
 CONNECTIONS = (1, 16)
@@ -46,9 +47,11 @@ async def _push(plan: Plan) -> list[Figure]:
         if python:
             command = [python, "-m", "tests.bench.server_load_library", str(folder / _LIBRARY)]
             servers[_LIBRARY] = await stack.enter_async_context(serving(command))
-        for turn in range(plan.count(4, 1)):
-            await _in_turn(servers, turn, plan.count(600, 10) + WARM_UP, runs)
+        turns, count = plan.count(4, 1), plan.count(600, 10) + WARM_UP
+        for turn in range(turns):
+            await _in_turn(servers, turn, count, runs)
             commits += _commits(folder / "floor.db", plan.count(250, 5))
+    _expect_stored(folder / _OURS, turns * len(CONNECTIONS) * count)
     return [
         *_against_library(runs, servers.get(_LIBRARY)),
         *(figure for each in CONNECTIONS for edition in range(2) for figure in _figures(runs, each, edition)),
@@ -66,6 +69,18 @@ async def _in_turn(servers: dict[str, Server], turn: int, count: int, runs: _Run
             for name, server in servers.items():
                 load = Load(server.port, server.path, server.answer, connections, first, count, edition)
                 runs.setdefault((name, connections, edition), Driven()).add(await drive(load))
+
+
+def _expect_stored(folder: Path, pushed: int) -> None:
+    """Raise RuntimeError unless every token that was pushed lies in the database as it was pushed last."""
+    last = datetime.fromisoformat(last_updated(len(EDITIONS) - 1))
+    rows = "SELECT count(*), coalesce(sum(last_updated = ?), 0) FROM token WHERE uid_key LIKE ? AND NOT withdrawn"
+    with closing(sqlite3.connect(folder / "whitelist.db")) as connection:
+        found = connection.execute(rows, (int(last.timestamp() * 1_000_000), f"{PREFIX}%")).fetchone()
+    if found != (pushed, pushed):
+        raise RuntimeError(
+            f"{pushed} tokens were pushed twice, and of {found[0]} that are stored {found[1]} are as last"
+        )
 
 
 def _commits(path: Path, times: int) -> list[float]:

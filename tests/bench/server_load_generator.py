@@ -22,6 +22,9 @@ ROOT = Path(__file__).parents[2]
 CREDENTIALS_TOKEN = "bench-credentials-token"
 OWNER = ("DE", "ABC")
 
+PREFIX = "B1"
+"""What the uids of pushed tokens begin with, and no others."""
+
 WARM_UP = 50
 """Answers of each run that do not count: connections, caches and the servers' own first steps."""
 
@@ -99,13 +102,18 @@ def requests(load: Load) -> list[bytes]:
     return [_request(load.port, load.path, number, load.edition) for number in _numbers(load)]
 
 
+def last_updated(edition: int) -> str:
+    """When the tokens of an edition were changed."""
+    return f"2026-01-01T{edition // 3600 % 24:02}:{edition // 60 % 60:02}:{edition % 60:02}Z"
+
+
 def _numbers(load: Load) -> range:
     return range(load.first, load.first + load.count)
 
 
 def _request(port: int, path: str, number: int, edition: int) -> bytes:
     country_code, party_id = OWNER
-    uid = f"B1{number:08X}"
+    uid = f"{PREFIX}{number:08X}"
     token = {
         "country_code": country_code,
         "party_id": party_id,
@@ -117,7 +125,7 @@ def _request(port: int, path: str, number: int, edition: int) -> bytes:
         "valid": True,
         "whitelist": "ALLOWED",
         "language": "de",
-        "last_updated": f"2026-01-01T{edition // 3600 % 24:02}:{edition // 60 % 60:02}:{edition % 60:02}Z",
+        "last_updated": last_updated(edition),
     }
     body = json.dumps(token).encode()
     head = (

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from tests.bench.figure import Figure, Goal
+from tests.bench.million_sync import waits
 from tests.bench.peer_process import ROOT
 
 HANG_S = 300
@@ -39,7 +40,9 @@ def test_quick_run_writes_every_figure_with_a_goal(figures: list[dict[str, objec
         "full sync of a million tokens",
         "memory growth in the full sync",
         "lookup during the full sync, p99",
+        "lookup during the full sync of the same again, p99",
         "pages fetched twice after kill -9",
+        "delta sync of 1,000 changes",
     ]
 
 
@@ -53,6 +56,14 @@ def test_quick_run_names_no_entry_twice(figures: list[dict[str, object]]) -> Non
     names = [figure["name"] for figure in figures]
 
     assert len(set(names)) == len(names)
+
+
+def test_standstill_counts_for_every_card_that_was_due_during_it() -> None:
+    assert waits(0.0175) == pytest.approx([0.0175, 0.0125, 0.0075, 0.0025])
+
+
+def test_lookup_that_ends_before_the_next_card_is_due_counts_once() -> None:
+    assert waits(0.004) == [0.004]
 
 
 def test_goal_on_the_ratio_judges_the_ratio() -> None:

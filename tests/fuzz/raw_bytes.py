@@ -7,7 +7,6 @@ for the first may become part of a body.
 
 import asyncio
 import json
-import re
 from base64 import b64encode
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +14,9 @@ from dataclasses import dataclass
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
+from tests.fuzz.answers import answers_in
 from tests.fuzz.corpus import BODIES, FRAMES, GOOD, HEADERS, METHODS, ODD_METHODS, TARGETS, TOKENS, VERSIONS
-from tests.fuzz.findings import HANG_S, Report, problems, said_in
+from tests.fuzz.findings import HANG_S, Report, said_in
 from tests.fuzz.served import Served
 
 CALLERS = ("raw, registered", "raw, unknown")
@@ -74,10 +74,11 @@ class RawBytes:
             self._report.found(data, "no answer, and the connection stays open")
             self._report.count(sent.kind, caller, "none")
             return
-        answers, rest = _answers(got)
-        for status, headers, body in answers:
-            self._report.count(sent.kind, caller, said_in(status, body))
-            self._report.found(f"{sent.kind}: {data[:300]!r}", *problems(status, headers, body))
+        answers, rest = answers_in(got, data)
+        for answer in answers:
+            self._report.count(sent.kind, caller, said_in(answer.status, answer.body))
+            if not answer.missing or len(data) < _BUFFERED:
+                self._report.found(f"{sent.kind}: {data[:300]!r}", *answer.problems)
         if rest and not sent.hangs_up:
             self._report.found(f"{sent.kind}: {data[:300]!r}", f"no HTTP in the answer: {rest[:200]!r}")
         if not answers:
@@ -184,24 +185,3 @@ def _percent(data: bytes) -> bytes:
 def _is_unfinished(data: bytes) -> bool:
     """Whether the head's end was never sent, so that nothing could be answered."""
     return b"\n\r\n" not in data and b"\n\n" not in data
-
-
-_STATUS_LINE = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r\n]*")
-
-
-def _answers(got: bytes) -> tuple[list[tuple[int, dict[str, str], bytes | None]], bytes]:
-    """The answers in what came, informational ones left out, and what is none. A HEAD's has no body."""
-    answers: list[tuple[int, dict[str, str], bytes | None]] = []
-    while line := _STATUS_LINE.match(got):
-        head, end, rest = got[line.end() :].partition(b"\r\n\r\n")
-        if not end:
-            break
-        status = int(line[1])
-        fields = (field.partition(": ") for field in head.decode("latin-1").split("\r\n")[1:])
-        headers = {name.lower(): value for name, _, value in fields}
-        length = int(headers.get("content-length", "0"))
-        bodiless = status < 200 or not rest or rest.startswith(b"HTTP/1.1 ")
-        if status >= 200:
-            answers.append((status, headers, None if bodiless else rest[:length]))
-        got = rest if bodiless else rest[length:]
-    return answers, got

@@ -5,7 +5,7 @@ import fcntl
 import random
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -476,21 +476,27 @@ class Listing:
         self.uids = ["A1", "B1", "C1", "D1", "E1", "F1"]
         self.page_size = 2
         self.asked: list[int] = []
+        self.from_dates: list[datetime | None] = []
         self.has_total = True
         self.breaks_off_at: int | None = None
         self.failing_at: int | None = None
         self.removed_after_page_one: str | None = None
+        self.date: datetime | None = None
         self.page_takes_s = 0.0
         self.wait_s: float | None = None
         self._clock = clock
         self._waited = False
 
     async def list_url(self, *, limit: int, date_from: datetime | None = None) -> str:
-        del limit, date_from
+        del limit
+        self.from_dates.append(date_from)
         return "0"
 
-    async def page(self, url: str, *, correlation_id: str | None = None) -> Page | Failure:
+    async def page(
+        self, url: str, *, correlation_id: str | None = None, give_way: Callable[[], Awaitable[None]]
+    ) -> Page | Failure:
         del correlation_id
+        await give_way()
         offset = int(url)
         self.asked.append(offset)
         self._clock.at += timedelta(seconds=self.page_takes_s)
@@ -506,6 +512,7 @@ class Listing:
             [listed_token(uid) for uid in self.uids[offset:end]],
             next_url=None if is_last else str(end),
             total=len(self.uids) if self.has_total else None,
+            date=self.date,
         )
         if self.removed_after_page_one:
             self.uids.remove(self.removed_after_page_one)
@@ -572,7 +579,7 @@ async def test_a_token_that_a_shift_hid_is_kept_and_found_by_the_next_sync(
     assert (report.withdrawn, report.missed, report.doubt) == (0, 1, "")
     assert await is_valid(whitelist, "C1")
     assert (await lister().run_once()).missed == 1
-    assert (await lister().run_once()).withdrawn == 1
+    assert (await lister().run_once(SyncKind.FULL)).withdrawn == 1
     assert [uid for uid in ("A1", "C1") if await is_valid(whitelist, uid)] == ["C1"]
 
 
@@ -640,6 +647,53 @@ async def test_a_doubt_outlives_a_kill_before_the_last_step(
     report = await lister().run_once()
     assert (report.resumed, report.missed) == (True, 0)
     assert report.doubt == "it ended after 4 tokens, and X-Total-Count was 6"
+
+
+async def test_a_delta_that_may_not_be_whole_is_asked_for_again(
+    listing: Listing, whitelist: Whitelist, lister: Syncer, clock: Clock
+) -> None:
+    await lister().run_once()
+    first = await whitelist.last_sync("abc")
+    assert first is not None
+    clock.at += timedelta(hours=6)
+    listing.breaks_off_at = 2
+    assert (await lister().run_once()).doubt == "it ended after 4 tokens, and X-Total-Count was 6"
+    last = await whitelist.last_sync("abc")
+    assert last is not None
+    assert (last.kind, last.reference) == (SyncKind.DELTA, first.reference)
+    listing.breaks_off_at = None
+    await lister().run_once()
+    assert listing.from_dates[-2:] == [first.reference - SyncSettings().overlap] * 2
+
+
+async def test_a_full_sync_that_may_not_be_whole_is_followed_by_one_more(listing: Listing, lister: Syncer) -> None:
+    listing.breaks_off_at = 2
+    kinds = [(await lister().run_once()).kind for _ in range(4)]
+    assert kinds == [SyncKind.FULL, SyncKind.FULL, SyncKind.DELTA, SyncKind.DELTA]
+
+
+async def test_a_list_that_always_loses_tokens_is_pulled_whole_twice_a_day(
+    listing: Listing, lister: Syncer, clock: Clock
+) -> None:
+    await lister().run_once()
+    listing.uids = [f"{number:04}" for number in range(20)]
+    await lister().run_once(SyncKind.FULL)
+    kinds = []
+    for _ in range(9):
+        clock.at += timedelta(hours=6)
+        listing.uids.pop()
+        kinds.append((await lister().run_once()).kind[0])
+    assert "".join(kinds) == "fdddffddd"
+
+
+async def test_a_date_ahead_of_our_clock_hides_no_change(
+    listing: Listing, whitelist: Whitelist, lister: Syncer, clock: Clock
+) -> None:
+    listing.date = clock.at + timedelta(days=1)
+    await lister().run_once()
+    last = await whitelist.last_sync("abc")
+    assert last is not None
+    assert last.reference == clock.at
 
 
 # ---- peers that take long, and disks that are full

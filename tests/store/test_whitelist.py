@@ -2,8 +2,10 @@
 
 import asyncio
 import sqlite3
-from contextlib import closing
-from datetime import UTC, datetime
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import aiosqlite
@@ -11,8 +13,9 @@ import pytest
 
 from agent.errors import BusyError, CorruptError, StoreError
 from agent.model import EnergyContract, ListedToken, Token, TokenType, Uid, WhitelistType
+from agent.store.database import Database, Schema
 from agent.store.token_rows import CHUNK
-from agent.store.whitelist import LastSync, Put, Swept, SyncKind, SyncProgress, TokenCount, Whitelist
+from agent.store.whitelist import WHITELIST_ID, LastSync, Put, Swept, SyncKind, SyncProgress, TokenCount, Whitelist
 from tests.store.samples import NOON, at, token
 
 CARD = Uid("04A1B2C3")
@@ -39,6 +42,20 @@ async def pulled(whitelist: Whitelist, *tokens: Token, peer: str = "emsp") -> No
 
 async def issuers(whitelist: Whitelist) -> list[tuple[str, str]]:
     return [(one.token.issuer, one.peer) for one in await whitelist.find(CARD)]
+
+
+@asynccontextmanager
+async def closing_at_end(whitelist: Whitelist) -> AsyncIterator[Whitelist]:
+    try:
+        yield whitelist
+    finally:
+        await whitelist.close()
+
+
+async def asks_again(whitelist: Whitelist, peer: str = "emsp") -> bool:
+    last = await whitelist.last_sync(peer)
+    assert last is not None
+    return last.again
 
 
 async def withdrawn(whitelist: Whitelist) -> dict[str, bool]:
@@ -81,6 +98,16 @@ async def test_same_token_in_another_case_is_the_same_row(whitelist: Whitelist) 
     await whitelist.put(token("04A1B2C3"), "emsp")
     assert await whitelist.put(token("04a1b2c3", country_code="de"), "emsp") is Put.UPDATED
     assert await whitelist.find(CARD) == (ListedToken(token("04a1b2c3", country_code="de"), "emsp"),)
+
+
+@pytest.mark.parametrize("text", [None, "", "0"])
+async def test_optional_text_reads_back_as_it_was_pushed_or_listed(whitelist: Whitelist, text: str | None) -> None:
+    contract = EnergyContract("A supplier", text)
+    written = token(visual_number=text, group_id=text, language=text, energy_contract=contract)
+    await whitelist.put(written, "emsp")
+    await pulled(whitelist, replace(written, uid="04B2"))
+    read = [one.token for one in await whitelist.list_tokens()]
+    assert [replace(one, uid=CARD) for one in read] == [replace(written, uid=CARD)] * 2
 
 
 async def test_unknown_uid_finds_nothing(whitelist: Whitelist) -> None:
@@ -165,15 +192,14 @@ async def test_list_of_another_peer_overwrites_only_what_is_older(whitelist: Whi
 @pytest.mark.parametrize("pushes", [False, True])
 async def test_claim_from_the_future_does_not_beat_another_peer_for_ever(tmp_path: Path, *, pushes: bool) -> None:
     # The clock shows a time before the other peer's update: what "now" is not newer than.
-    whitelist = await Whitelist.open(tmp_path / "claims.db", now=lambda: at(1))
-    await pulled(whitelist, token(last_updated=at(5), issuer="hers"))
-    claim = token(last_updated=FAR, issuer="his")
-    if pushes:
-        assert await whitelist.put(claim, "hub") is Put.STALE
-    else:
-        await pulled(whitelist, claim, peer="hub")
-    assert await issuers(whitelist) == [("hers", "emsp")]
-    await whitelist.close()
+    async with closing_at_end(await Whitelist.open(tmp_path / "claims.db", now=lambda: at(1))) as whitelist:
+        await pulled(whitelist, token(last_updated=at(5), issuer="hers"))
+        claim = token(last_updated=FAR, issuer="his")
+        if pushes:
+            assert await whitelist.put(claim, "hub") is Put.STALE
+        else:
+            await pulled(whitelist, claim, peer="hub")
+        assert await issuers(whitelist) == [("hers", "emsp")]
 
 
 async def test_list_of_another_peer_does_not_keep_a_token_on_the_list(whitelist: Whitelist) -> None:
@@ -196,6 +222,181 @@ async def test_withdrawn_token_is_taken_over_by_another_peer_that_lists_it(white
 async def test_uid_of_very_many_owners_finds_the_first_sixteen(whitelist: Whitelist) -> None:
     await pulled(whitelist, *(token(party_id=f"P{number:02}") for number in reversed(range(40))))
     assert [one.token.party_id for one in await whitelist.find(CARD)] == [f"P{number:02}" for number in range(16)]
+
+
+@pytest.mark.parametrize("pushes", [False, True])
+async def test_token_that_two_peers_list_alike_stays_with_the_first(whitelist: Whitelist, *, pushes: bool) -> None:
+    await pulled(whitelist, token(issuer="hers"))
+    if pushes:
+        assert await whitelist.put(token(issuer="his"), "hub") is Put.STALE
+        assert await whitelist.put(token(issuer="his"), "hub", instead_of=token(issuer="hers")) is Put.STALE
+    else:
+        await pulled(whitelist, token(issuer="his"), peer="hub")
+    assert await issuers(whitelist) == [("hers", "emsp")]
+
+
+async def test_withdrawn_token_is_taken_over_by_another_peer_that_pushes_it(whitelist: Whitelist) -> None:
+    await pulled(whitelist, token(last_updated=at(5), issuer="hers"))
+    await whitelist.withdraw_peer("emsp")
+    assert await whitelist.put(token(last_updated=at(4), issuer="his"), "hub") is Put.UPDATED
+    assert await issuers(whitelist) == [("his", "hub")]
+    assert await withdrawn(whitelist) == {CARD: False}
+
+
+async def test_sweep_sends_the_peers_that_list_the_token_as_well_for_their_lists(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04C3", peer="third")
+    await synced(whitelist, CARD)
+    await synced(whitelist, CARD, peer="hub")
+    await synced(whitelist)
+    assert not await asks_again(whitelist, "hub")
+    assert await synced(whitelist) == Swept(withdrawn=1)
+    assert await asks_again(whitelist, "hub")
+    assert not await asks_again(whitelist, "third")
+    await synced(whitelist, CARD, kind=SyncKind.DELTA, peer="hub")
+    assert await asks_again(whitelist, "hub")
+    await synced(whitelist, CARD, peer="hub")
+    assert not await asks_again(whitelist, "hub")
+    assert await withdrawn(whitelist) == {CARD: False, "04C3": False}
+
+
+async def test_two_peers_do_not_send_each_other_for_their_lists_for_ever(whitelist: Whitelist) -> None:
+    for peer in ("emsp", "hub"):
+        await synced(whitelist, "04A1", "04B2", peer=peer)
+    await pulled(whitelist, token("04A1"), token("04B2", last_updated=at(5)), peer="hub")
+    assert await synced(whitelist, "04B2", peer="emsp") == Swept(missed=1)
+    assert await synced(whitelist, "04A1", peer="hub") == Swept(missed=1)
+    assert await synced(whitelist, "04B2", peer="emsp") == Swept(withdrawn=1)
+    assert await asks_again(whitelist, "hub")
+    assert await synced(whitelist, peer="hub") == Swept(withdrawn=1)
+    assert not await asks_again(whitelist, "emsp")
+
+
+async def test_older_of_two_pushes_from_the_future_is_stale(tmp_path: Path) -> None:
+    async with closing_at_end(await Whitelist.open(tmp_path / "claims.db", now=lambda: NOON)) as whitelist:
+        blocked = token(last_updated=NOON + timedelta(days=10), valid=False)
+        assert await whitelist.put(blocked, "emsp") is Put.CREATED
+        older = token(last_updated=NOON + timedelta(days=5))
+        assert await whitelist.put(older, "emsp") is Put.STALE
+        assert await whitelist.put(older, "emsp", instead_of=blocked) is Put.STALE
+        assert [one.valid for one in await whitelist.find(CARD)] == [False]
+
+
+async def test_two_peers_with_times_from_the_future_do_not_take_turns(tmp_path: Path) -> None:
+    clock = NOON
+    async with closing_at_end(await Whitelist.open(tmp_path / "claims.db", now=lambda: clock)) as whitelist:
+        await pulled(whitelist, token(last_updated=FAR, issuer="hers"))
+        clock = NOON + timedelta(hours=1)
+        await pulled(whitelist, token(last_updated=FAR - timedelta(days=1), issuer="his"), peer="hub")
+        assert await issuers(whitelist) == [("hers", "emsp")]
+
+
+async def test_time_that_was_the_future_for_a_slow_clock_counts_when_it_is_right_again(tmp_path: Path) -> None:
+    clock = NOON - timedelta(days=3)
+    async with closing_at_end(await Whitelist.open(tmp_path / "claims.db", now=lambda: clock)) as whitelist:
+        blocked = token(last_updated=NOON - timedelta(hours=1), valid=False)
+        older = token(last_updated=NOON - timedelta(hours=20))
+        await pulled(whitelist, blocked, older)
+        assert [one.valid for one in await whitelist.find(CARD)] == [False]
+        clock = NOON
+        assert await whitelist.put(older, "emsp") is Put.STALE
+        await pulled(whitelist, older, peer="hub")
+        assert [(one.valid, one.peer) for one in await whitelist.find(CARD)] == [(False, "emsp")]
+        assert await whitelist.put(token(last_updated=NOON), "emsp") is Put.UPDATED
+
+
+async def test_list_of_unknown_age_replaces_only_what_is_no_newer(whitelist: Whitelist) -> None:
+    await pulled(whitelist, token("04A1", last_updated=at(5), issuer="newer"), token("04B2"), token("04C3"))
+    for _ in range(2):
+        await pulled(whitelist, token("04B2"))
+    assert (await withdrawn(whitelist))["04A1"]
+    page = [token("04A1", issuer="file"), token("04B2", issuer="file"), token("04D4", issuer="file")]
+    progress = await whitelist.store_page(await begin(whitelist), page, next_url="", newest_wins=True)
+    assert await whitelist.complete(progress, completed_at=at(10)) == Swept()
+    listed = await whitelist.list_tokens()
+    assert [one.token.issuer for one in listed if not one.withdrawn] == ["newer", "file", "file"]
+    assert await withdrawn(whitelist) == {"04A1": False, "04B2": False, "04C3": True, "04D4": False}
+
+
+async def test_push_during_a_sync_holds_out_against_the_next_list(whitelist: Whitelist) -> None:
+    """The sync that runs has begun before it: its list says nothing of it yet."""
+    await pulled(whitelist, token())
+    progress = await begin(whitelist)
+    await whitelist.put(token(last_updated=at(5), issuer="pushed"), "emsp")
+    await whitelist.complete(await whitelist.store_page(progress, [token()], next_url=""), completed_at=at(10))
+    await pulled(whitelist, token())
+    assert await issuers(whitelist) == [("pushed", "emsp")]
+    await pulled(whitelist, token(issuer="listed"))
+    assert await issuers(whitelist) == [("listed", "emsp")]
+
+
+async def test_pushed_token_that_a_list_replaced_is_like_any_other(whitelist: Whitelist) -> None:
+    await whitelist.put(token(last_updated=at(5), issuer="pushed"), "emsp")
+    await pulled(whitelist, token(last_updated=at(6), issuer="newer"))
+    await pulled(whitelist, token(issuer="listed"))
+    assert await issuers(whitelist) == [("listed", "emsp")]
+
+
+async def test_withdrawn_token_that_gives_way_to_nobody_but_is_listed_is_back(whitelist: Whitelist) -> None:
+    """It was withdrawn, and then its peer lists it in an older state by a list that may be older than what is here."""
+    await pulled(whitelist, token(last_updated=at(5)))
+    await whitelist.withdraw_peer("emsp")
+    await whitelist.store_page(await begin(whitelist), [token()], next_url="", newest_wins=True)
+    assert [one.token.last_updated for one in await whitelist.find(CARD)] == [at(5)]
+    assert await withdrawn(whitelist) == {CARD: False}
+
+
+async def test_delta_with_a_doubt_leaves_the_reference_where_it_was(whitelist: Whitelist) -> None:
+    await synced(whitelist, CARD)
+    delta = await whitelist.start("emsp", SyncKind.DELTA, "u", reference=at(20), started_at=at(20))
+    delta = await whitelist.store_page(delta, [], next_url="", doubt="it broke off")
+    await whitelist.complete(delta, completed_at=at(30))
+    assert await whitelist.last_sync("emsp") == LastSync(SyncKind.DELTA, at(0), at(30), at(10), 0, 0)
+
+
+async def test_full_sync_with_a_doubt_moves_the_reference(whitelist: Whitelist) -> None:
+    """Else the deltas of a peer whose totals always lie would reach back ever farther."""
+    await synced(whitelist, CARD)
+    full = await whitelist.start("emsp", SyncKind.FULL, "u", reference=at(20), started_at=at(20))
+    full = await whitelist.store_page(full, [], next_url="", doubt="it broke off")
+    await whitelist.complete(full, completed_at=at(30))
+    assert await whitelist.last_sync("emsp") == LastSync(SyncKind.FULL, at(20), at(30), at(30), 0, 0, again=True)
+
+
+async def test_full_sync_with_a_doubt_asks_for_one_more(whitelist: Whitelist) -> None:
+    asked = []
+    for _ in range(3):
+        progress = await whitelist.store_page(await begin(whitelist), [], next_url="", doubt="it broke off")
+        await whitelist.complete(progress, completed_at=at(10))
+        asked.append(await asks_again(whitelist))
+    assert asked == [True, False, True]
+
+
+async def test_full_sync_that_was_asked_for_after_a_miss_asks_for_none(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04A1", "04B2", "04C3")
+    assert await synced(whitelist, "04A1", "04B2") == Swept(missed=1)
+    assert await asks_again(whitelist)
+    assert await synced(whitelist, "04A1") == Swept(missed=1, withdrawn=1)
+    assert not await asks_again(whitelist)
+    assert await synced(whitelist, "04A1") == Swept(withdrawn=1)
+
+
+async def test_full_sync_that_was_asked_for_after_a_doubt_asks_for_one_after_a_miss(whitelist: Whitelist) -> None:
+    await synced(whitelist, "04A1", "04B2")
+    progress = await whitelist.store_page(await begin(whitelist), [], next_url="", doubt="it broke off")
+    await whitelist.complete(progress, completed_at=at(10))
+    assert await synced(whitelist, "04A1") == Swept(missed=1)
+    assert await asks_again(whitelist)
+
+
+async def test_pushes_at_once_ask_for_their_peer_once(whitelist: Whitelist) -> None:
+    changes = await total_changes(whitelist)
+    await asyncio.gather(*[whitelist.put(token(f"{number:04X}"), "emsp") for number in range(50)])
+    assert await total_changes(whitelist) - changes == 51
+
+
+async def total_changes(whitelist: Whitelist) -> int:
+    [[changes]] = await whitelist._database.writer._connection.execute_fetchall("SELECT total_changes()")
+    return int(changes)
 
 
 async def test_token_twice_in_a_page_keeps_the_newer_whichever_came_first(whitelist: Whitelist) -> None:
@@ -371,6 +572,15 @@ async def test_page_of_several_chunks_is_stored_whole(whitelist: Whitelist) -> N
     assert [one.token for one in await whitelist.list_tokens(limit=1000)] == page
 
 
+async def test_pages_of_every_length_are_stored_by_three_statements(whitelist: Whitelist) -> None:
+    progress = await begin(whitelist)
+    laid_out = [
+        await whitelist.lay_out(progress, [token(f"{number:08X}") for number in range(count)]) for count in range(250)
+    ]
+    assert {count for page in laid_out for count, _ in page.rows} == {CHUNK, 10, 1}
+    assert [sum(count * len(rows) for count, rows in page.rows) for page in laid_out] == list(range(250))
+
+
 @pytest.mark.parametrize("count", [0, 1, CHUNK - 1, CHUNK, CHUNK + 1])
 async def test_page_that_was_laid_out_is_stored_like_its_tokens(whitelist: Whitelist, count: int) -> None:
     page = [token(f"{number:08X}") for number in reversed(range(count))]
@@ -431,7 +641,7 @@ async def test_tokens_of_a_peer_that_is_gone_are_withdrawn_and_no_others(whiteli
     await synced(whitelist, "04D4", peer="hub")
     assert await whitelist.withdraw_peer("emsp") == 3
     assert await withdrawn(whitelist) == {"04A1": True, "04B2": True, "04C3": True, "04D4": False}
-    assert await whitelist.sync_states() == {"hub": LastSync(SyncKind.FULL, at(0), at(10), at(10), 1, 0)}
+    assert await whitelist.sync_states() == {"hub": LastSync(SyncKind.FULL, at(0), at(10), at(10), 1, 0, again=True)}
 
 
 async def test_peer_that_is_gone_leaves_no_sync_to_go_on_with(whitelist: Whitelist) -> None:
@@ -474,9 +684,17 @@ async def test_peer_that_comes_back_brings_its_tokens_back_by_a_push(whitelist: 
     assert await withdrawn(whitelist) == {CARD: False}
 
 
-async def test_withdrawal_that_fails_changes_nothing(whitelist: Whitelist) -> None:
+async def test_list_of_a_peer_that_comes_back_wins_over_what_it_pushed_before(whitelist: Whitelist) -> None:
+    await whitelist.put(token(last_updated=at(5), issuer="pushed"), "emsp")
+    await whitelist.withdraw_peer("emsp")
+    await pulled(whitelist, token(issuer="listed"))
+    assert await issuers(whitelist) == [("listed", "emsp")]
+    assert await withdrawn(whitelist) == {CARD: False}
+
+
+async def test_withdrawal_that_fails_is_repeated_to_its_end(whitelist: Whitelist) -> None:
     await synced(whitelist, "04A1", "04B2")
-    progress = await begin(whitelist)
+    await begin(whitelist)
     await whitelist._database.writer.write(
         "forbid",
         "CREATE TRIGGER forbidden BEFORE UPDATE ON token WHEN new.uid_key = '04B2' AND new.withdrawn"
@@ -485,8 +703,10 @@ async def test_withdrawal_that_fails_changes_nothing(whitelist: Whitelist) -> No
     with pytest.raises(StoreError, match="can't withdraw a peer's tokens: forbidden"):
         await whitelist.withdraw_peer("emsp")
     assert await withdrawn(whitelist) == {"04A1": False, "04B2": False}
-    assert await whitelist.progress("emsp") == progress
-    assert await whitelist.last_sync("emsp") is not None
+    await whitelist._database.writer.write("allow", "DROP TRIGGER forbidden")
+    assert await whitelist.withdraw_peer("emsp") == 2
+    assert await withdrawn(whitelist) == {"04A1": True, "04B2": True}
+    assert (await whitelist.progress("emsp"), await whitelist.last_sync("emsp")) == (None, None)
 
 
 async def test_withdrawal_is_durable_where_a_page_of_a_sync_is_not(whitelist: Whitelist) -> None:
@@ -499,6 +719,43 @@ async def test_withdrawal_is_durable_where_a_page_of_a_sync_is_not(whitelist: Wh
     assert await synchronous() == normal
     await whitelist.withdraw_peer("emsp")
     assert await synchronous() == full
+
+
+async def test_tokens_of_a_peer_that_is_gone_leave_room_for_those_of_another(whitelist: Whitelist) -> None:
+    """The other's list has brought the token, too, and by its next delta it would not come again."""
+    await pulled(whitelist, token(last_updated=at(5)))
+    await pulled(whitelist, token(last_updated=at(4), issuer="his"), peer="hub")
+    before = await begin(whitelist, peer="hub")
+    await whitelist.withdraw_peer("emsp")
+    assert await asks_again(whitelist, "hub")
+    await whitelist.complete(await whitelist.store_page(before, [], next_url=""), completed_at=at(11))
+    assert await asks_again(whitelist, "hub")
+    await pulled(whitelist, token(last_updated=at(4), issuer="his"), peer="hub")
+    assert await issuers(whitelist) == [("his", "hub")]
+    assert await withdrawn(whitelist) == {CARD: False}
+
+
+async def test_withdrawal_of_very_many_leaves_the_log_short(whitelist: Whitelist, tmp_path: Path) -> None:
+    progress = await begin(whitelist)
+    for number in range(30):
+        page = [token(f"{number:04X}{card:08X}", visual_number="v" * 700) for card in range(1000)]
+        progress = await whitelist.store_page(progress, page, next_url="")
+    assert await whitelist.withdraw_peer("emsp") == 30_000
+    assert (await whitelist.count())["emsp"] == TokenCount(30_000, 0, 30_000)
+    assert (tmp_path / "whitelist.db-wal").stat().st_size < 25_000_000
+
+
+async def test_log_of_a_file_with_larger_pages_is_as_short(tmp_path: Path) -> None:
+    path = tmp_path / "whitelist.db"
+    schema = Schema.load("whitelist", WHITELIST_ID)
+    await (await Database.open(path, schema, relaxed_transactions=True, page_size=4096)).close()
+    async with closing_at_end(await Whitelist.open(path)) as whitelist:
+        progress = await begin(whitelist)
+        for number in range(60):
+            page = [token(f"{number:04X}{card:08X}", visual_number="v" * 2000) for card in range(300)]
+            progress = await whitelist.store_page(progress, page, next_url="")
+        assert path.stat().st_size > 30_000_000
+        assert path.with_name("whitelist.db-wal").stat().st_size < 25_000_000
 
 
 async def test_list_is_paged_by_uid_and_filtered_by_peer_and_owner(whitelist: Whitelist) -> None:

@@ -253,6 +253,37 @@ async def test_relaxed_file_flushes_changes_and_not_transactions(tmp_path: Path)
     assert (after_change, in_transaction) == ([(2,)], [(1,)])
 
 
+async def test_changes_that_gather_in_a_relaxed_file_are_flushed(tmp_path: Path) -> None:
+    """Each notes in which mode it was made: 2 is FULL, what outlives a power cut."""
+    opened = await Database.open(tmp_path / "test.db", SCHEMA, relaxed_transactions=True)
+    note = "INSERT INTO item (text) SELECT synchronous FROM pragma_synchronous RETURNING text"
+    for _ in range(2):
+        gate = Gate(opened)
+        await gate.closed()
+        tasks = [asyncio.create_task(opened.writer.write("add", note)) for _ in range(3)]
+        await asyncio.sleep(0)
+        await gate.open()
+        await asyncio.gather(*tasks)
+    await opened.close()
+    assert in_file(tmp_path / "test.db") == ["2"] * 6
+
+
+async def test_change_after_a_relaxed_transaction_is_made_though_its_caller_is_cancelled(tmp_path: Path) -> None:
+    opened = await Database.open(tmp_path / "test.db", SCHEMA, relaxed_transactions=True)
+
+    async def nothing(connection: aiosqlite.Connection) -> None:
+        del connection
+
+    await opened.writer.transaction("relax", nothing)
+    task = asyncio.create_task(opened.writer.write("add", ADD, ("a",)))
+    await asyncio.sleep(0)  # it is now handed over
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await opened.close()
+    assert in_file(tmp_path / "test.db") == ["a"]
+
+
 async def test_folder_moved_away_and_back_works_again(tmp_path: Path) -> None:
     folder, elsewhere = tmp_path / "folder", tmp_path / "elsewhere"
     folder.mkdir()

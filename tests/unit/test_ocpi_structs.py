@@ -165,16 +165,53 @@ def test_an_empty_uid_names_no_token() -> None:
         {"uid": "0" * 65},
         {"contract_id": "c\x1b[31m"},
         {"contract_id": "c" * 65},
-        {"group_id": "g\x07"},
-        {"group_id": "g" * 65},
         {"issuer": "i" * 257},
-        {"visual_number": "v" * 257},
     ],
 )
 def test_a_token_whose_names_could_do_harm_is_unreadable(changes: dict[str, object]) -> None:
     tokens, bad = read(token_json(**changes), token_json(uid="02"))
     assert [token.uid for token in tokens] == ["02"]
     assert len(bad) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"energy_contract": {}},
+        {"energy_contract": {"supplier_name": None}},
+        {"energy_contract": {"supplier_name": "s", "contract_id": 7}},
+        {"energy_contract": "a supplier"},
+        {"visual_number": 4711},
+        {"visual_number": "v" * 257},
+        {"language": "de" * 200},
+        {"language": ["de"]},
+        {"default_profile_type": {}},
+        {"group_id": "g\x07"},
+        {"group_id": "g" * 65},
+        {"group_id": 5, "visual_number": False},
+    ],
+)
+def test_a_block_is_not_lost_over_a_field_that_decides_nothing(changes: dict[str, object]) -> None:
+    blocked = token_json(valid=False)
+    tokens, bad = read(blocked | changes)
+    assert bad == []
+    assert tokens == read(blocked)[0]
+
+
+def test_the_optional_fields_that_can_be_read_are_kept() -> None:
+    [found], _ = read(token_json(group_id="g", language=7, visual_number="v"))
+    assert (found.group_id, found.language, found.visual_number) == ("g", None, "v")
+
+
+def test_what_decides_is_not_guessed_beside_a_field_that_does_not() -> None:
+    bad_field: dict[str, object] = {"energy_contract": {}}
+    tokens, bad = read(*(token_json(**bad_field, **{name: None}) for name in ("valid", "whitelist", "uid", "issuer")))
+    assert (tokens, len(bad)) == ([], 4)
+
+
+def test_a_uid_that_came_as_a_number_names_its_card() -> None:
+    _, unreadable = decode_list(json.dumps([token_json(uid=12345678)]).encode())
+    assert [bad.key.uid for bad in unreadable] == ["12345678"]
 
 
 def test_names_a_little_longer_than_ocpi_allows_harm_nothing() -> None:

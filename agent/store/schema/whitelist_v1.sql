@@ -4,7 +4,11 @@ CREATE TABLE peer (
     id INTEGER PRIMARY KEY,
     name TEXT NOT NULL UNIQUE,
     generation INTEGER NOT NULL DEFAULT 0,  -- of the sync started last; generations are counted over all peers
-    full_generation INTEGER NOT NULL DEFAULT 0  -- of the last full sync that read the list to its end
+    full_generation INTEGER NOT NULL DEFAULT 0, -- of the last full sync that read the list to its end
+    shadowed INTEGER NOT NULL DEFAULT 0,    -- its list has had a token that another peer's row stands for
+    -- Not 0: the newest generation when another peer's tokens were withdrawn. A full sync that began later brings back
+    -- those that this peer lists as well.
+    relist INTEGER NOT NULL DEFAULT 0
 );
 
 -- A rowid table with an index on the key, not WITHOUT ROWID: a full sync that finds everything as it was then rewrites
@@ -34,7 +38,7 @@ CREATE TABLE token (
     supplier_contract_id TEXT,
     peer_id INTEGER NOT NULL REFERENCES peer (id),
     generation INTEGER NOT NULL,            -- of the sync that saw it last
-    pushed INTEGER NOT NULL DEFAULT 0,      -- no sync that began after the push has met it
+    pushed INTEGER NOT NULL DEFAULT 0,      -- 1 made by a push, 2 changed by one, and no later sync has met it
     withdrawn INTEGER NOT NULL DEFAULT 0    -- two complete full syncs in a row did not bring it
 );
 
@@ -63,5 +67,6 @@ CREATE TABLE last_sync (
     last_full_at INTEGER,
     tokens INTEGER NOT NULL,
     skipped INTEGER NOT NULL,
-    missed INTEGER NOT NULL                 -- tokens that the last full one was the first not to bring
+    missed INTEGER NOT NULL,                -- tokens that the last full one was the first not to bring
+    again INTEGER NOT NULL DEFAULT 0        -- the next one is to be full: 1 for a doubt, 2 for what was missed
 );

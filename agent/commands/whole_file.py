@@ -1,0 +1,88 @@
+"""Where an export goes: a file that is written whole or not at all, or standard output."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from agent.errors import ConfigError, StoreError
+
+_PREFIX, _SUFFIX = ".tokens-", ".part"
+"""Not made of the file's name, which may have all the 255 bytes that a name can have."""
+
+Sync = Callable[[int], None]
+"""Returns once what was written through a descriptor is on the disk: `os.fsync`."""
+
+
+@contextmanager
+def whole_file(target: Path, *, fsync: Sync = os.fsync) -> Iterator[BinaryIO]:
+    """A file that takes the place of `target` once it is complete and on the disk, or leaves no trace.
+
+    Only its owner can read it. What a killed process leaves is `.tokens-….part` beside it. Raises ConfigError for a
+    `target` that is no file, StoreError for a disk that fails: `target` is as it was then.
+    """
+    try:
+        place = _place(target)
+        with _part_of(place, fsync) as out:
+            yield out
+    except OSError as error:
+        raise StoreError(f"{target}: can't be written: {error.strerror}; it is left as it was") from error
+    try:
+        _make_rename_durable(place.parent, fsync)
+    except OSError as error:
+        uncertain = "it is complete now, but may be as it was after a power cut"
+        raise StoreError(f"{target}: its folder can't be written: {error.strerror}; {uncertain}") from error
+
+
+@contextmanager
+def standard_output() -> Iterator[BinaryIO]:
+    """Standard output for bytes, flushed at the end. Raises ConfigError when it is closed, StoreError."""
+    if sys.stdout is None:  # Python's way of saying that descriptor 1 was not open when it started
+        raise ConfigError("standard output is closed: name a file, or send it somewhere")
+    out = sys.stdout.buffer
+    try:
+        yield out
+        out.flush()
+    except BrokenPipeError:  # whoever read it has enough
+        raise
+    except OSError as error:
+        raise StoreError(f"standard output can't be written: {error.strerror}") from error
+
+
+def _place(target: Path) -> Path:
+    place = Path(os.path.realpath(target))  # a link goes on leading to the file
+    if place.is_dir():
+        raise ConfigError(f"{target}: is a directory; name a file in it")
+    if place.exists() and not place.is_file():
+        raise ConfigError(f"{target}: is no file that could be replaced; - is standard output")
+    if not place.parent.is_dir():
+        raise ConfigError(f"{target}: {place.parent} is no directory")
+    return place
+
+
+@contextmanager
+def _part_of(place: Path, fsync: Sync) -> Iterator[BinaryIO]:
+    # mkstemp's mode is 0600, which the file keeps: there are card numbers in it.
+    descriptor, name = tempfile.mkstemp(prefix=_PREFIX, suffix=_SUFFIX, dir=place.parent)
+    part = Path(name)
+    try:
+        with os.fdopen(descriptor, "wb") as out:
+            yield out
+            out.flush()
+            fsync(descriptor)
+        part.replace(place)
+    except BaseException:
+        with suppress(OSError):
+            part.unlink()
+        raise
+
+
+def _make_rename_durable(folder: Path, fsync: Sync) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fsync(descriptor)
+    finally:
+        os.close(descriptor)
