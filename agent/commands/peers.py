@@ -127,6 +127,9 @@ async def check(config: Config, config_path: Path, name: str) -> bool:
         encoding=terms.encoding,
         hub=terms.hub,
         trailing_slash=terms.trailing_slash,
+        owners=terms.owners,
+        registered=name not in {section.name for section in config.peer},
+        renewal=terms.renewal,
     )
     findings = await check_peer(peer, tls=tls_context(terms.ca_file) if terms.ca_file else None)
     for finding in findings:

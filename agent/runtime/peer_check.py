@@ -14,6 +14,7 @@ from uuid import uuid4
 
 import msgspec
 
+from agent.model import Outcome
 from agent.ocpi.addressing import Addressing, Encoding, Party, addressing, authorize_url, slashed, with_query
 from agent.ocpi.connection import Connection, Headers, Reply
 from agent.ocpi.envelope import UNREADABLE, Envelope, decode
@@ -21,19 +22,23 @@ from agent.ocpi.failures import Failure, harmless
 from agent.ocpi.handshake import NOT_HERE
 from agent.ocpi.headers import number
 from agent.ocpi.paging import joined, next_url, origin, same_origin, server
-from agent.ocpi.tokens import decode_list
+from agent.ocpi.tokens import Token, decode_list
 from agent.ocpi.versions import DETAILS, VERSION, VERSIONS, Endpoint
+from agent.runtime.peer_remedies import NONE_NEEDED, OPERATOR, Remedies
 
 _T = TypeVar("_T")
 
 _SMALL = 1 << 20
 """Bytes of an answer: some peers ignore `limit`, but a page of the list is larger than this only then."""
 
+_LOOKED_AT = 25
+"""Tokens: enough to see whose they are."""
+
+_NAMED = 3
+"""Of the owners whose tokens are skipped: more would be no sentence any more."""
+
 _REFUSED = frozenset({400, 401, 403})
 """What a peer answers to a credentials token in the wrong encoding; 400 where it chokes on it."""
-
-_OPERATOR = "ask its operator"
-_NONE_NEEDED = "none needed"
 
 
 class Level(StrEnum):
@@ -71,6 +76,12 @@ class CheckedPeer:
     encoding: Encoding = "base64"
     hub: bool = False
     trailing_slash: bool = False
+    owners: frozenset[Party] | None = None
+    """Whose tokens it may bring, in upper case; None for everybody's."""
+    registered: bool = False
+    """By the handshake; else it has a table in the configuration."""
+    renewal: str = "ask its operator"
+    """How our credentials token is renewed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +124,7 @@ class _Check:
         self._peer = peer
         self._connection = connection
         self._limit_s = limit_s
+        self._remedies = Remedies(peer.name, peer.registered, peer.hub, peer.renewal)
         self._encoding = peer.encoding
         self._slash = peer.trailing_slash
         self._address = self._addressed(peer.encoding)
@@ -125,7 +137,7 @@ class _Check:
         if tokens_url is None:
             return self._found
         if not self._may_carry_token(tokens_url):
-            self._note(Level.BROKEN, "endpoints", f"tokens: {_not_https(tokens_url)}", _OPERATOR)
+            self._note(Level.BROKEN, "endpoints", f"tokens: {_not_https(tokens_url)}", OPERATOR)
         elif await self._list(tokens_url):
             await self._unknown_card(tokens_url)
             await self._wrong_token(tokens_url)
@@ -139,21 +151,21 @@ class _Check:
         urls = {version.version.strip(): joined(url, version.url) for version in versions}
         if VERSION not in urls:
             offered = harmless(", ".join(sorted(urls)), self._address.secrets) or "nothing"
-            self._note(Level.BROKEN, "versions", f"it offers {offered}, and not {VERSION}", _OPERATOR)
+            self._note(Level.BROKEN, "versions", f"it offers {offered}, and not {VERSION}", OPERATOR)
             return None
         details = await self._configuration("version details", urls[VERSION], DETAILS)
         return None if details is None else self._endpoints(urls[VERSION], details.endpoints)
 
     async def _configuration(self, what: str, url: str, decoder: msgspec.json.Decoder[_T]) -> _T | None:
         answer = await self._asked("GET", url, functional=False)
-        if isinstance(answer, str) or not answer.succeeded:
-            self._note(Level.BROKEN, what, _said(answer), _OPERATOR)
+        if isinstance(answer, Failure) or not answer.succeeded:
+            self._unusable(what, answer)
             return None
         assert answer.envelope is not None
         try:
             data = decoder.decode(answer.envelope.data)
         except UNREADABLE as error:
-            self._note(Level.BROKEN, what, f"its data can't be used: {error}", _OPERATOR)
+            self._note(Level.BROKEN, what, f"its data can't be used: {error}", OPERATOR)
             return None
         self._manners(what, answer, functional=False)
         return data
@@ -164,7 +176,7 @@ class _Check:
             self._note(Level.DEVIATES, what, "no credentials module", "exchange tokens by hand: [[peer]] token")
         tokens = next((e.url for e in endpoints if e.serves("tokens", "SENDER")), None)
         if tokens is None:
-            self._note(Level.BROKEN, what, "no tokens module in the role SENDER", _OPERATOR)
+            self._note(Level.BROKEN, what, "no tokens module in the role SENDER", OPERATOR)
             return None
         self._note(Level.GOOD, what)
         return joined(url, tokens)
@@ -172,67 +184,84 @@ class _Check:
     async def _list(self, tokens_url: str) -> bool:
         """Whether there is anybody to be asked for more."""
         what = "list of tokens"
-        answer = await self._asked("GET", with_query(tokens_url, "limit=1"))
-        if isinstance(answer, str) or not answer.succeeded:
-            self._note(Level.BROKEN, what, _said(answer), f"{_OPERATOR} for the Tokens sender interface")
-            return not isinstance(answer, str)
+        answer = await self._asked("GET", with_query(tokens_url, f"limit={_LOOKED_AT}"))
+        if isinstance(answer, Failure) and answer.outcome is Outcome.OVERSIZED:
+            self._note(Level.DEVIATES, "paging", f"{answer.detail}, for limit={_LOOKED_AT}", self._remedies.oversized)
+            return True
+        if isinstance(answer, Failure) or not answer.succeeded:
+            self._unusable(what, answer)
+            return not isinstance(answer, Failure)
         assert answer.envelope is not None
         try:
             tokens, unreadable = decode_list(answer.envelope.data)
         except UNREADABLE as error:
-            self._note(Level.BROKEN, what, f"its data is no list: {error}", _OPERATOR)
+            self._note(Level.BROKEN, what, f"its data is no list: {error}", OPERATOR)
             return True
         self._manners(what, answer, functional=True)
         for bad in unreadable[:1]:
             remedy = "its operator has to mend it: such tokens are skipped"
             self._note(Level.DEVIATES, what, f"an object is no Token: {bad.reason}", remedy)
+        self._owners(tokens)
         self._paging(answer, len(tokens) + len(unreadable))
         return True
+
+    def _owners(self, tokens: list[Token]) -> None:
+        wanted = self._peer.owners
+        if wanted is None:
+            return
+        foreign = [token for token in tokens if (token.country_code.upper(), token.party_id.upper()) not in wanted]
+        if foreign:
+            named = sorted({f"{t.country_code}-{t.party_id}".upper() for t in foreign})
+            more = " and others" if len(named) > _NAMED else ""
+            said = f"{len(foreign)} of {len(tokens)} tokens are of {', '.join(named[:_NAMED])}{more}, and are skipped"
+            self._note(Level.DEVIATES, "owners of the tokens", said, self._remedies.owners(named[:_NAMED]))
 
     def _paging(self, answer: "_Answer", count: int) -> None:
         what, headers = "paging", answer.reply.headers
         total, following = number(headers.get("x-total-count")), next_url(headers.get_list("link"), answer.url)
         for name in ("X-Total-Count", "X-Limit"):
             if number(headers.get(name)) is None:
-                self._note(Level.DEVIATES, what, f"{name} is missing or no number", _NONE_NEEDED)
-        if count > 1:
-            self._note(Level.DEVIATES, what, "it ignores limit", "none needed: page_size has no effect")
+                self._note(Level.DEVIATES, what, f"{name} is missing or no number", NONE_NEEDED)
+        if count > _LOOKED_AT:
+            said = f"it ignores limit: {count} objects where {_LOOKED_AT} were asked for"
+            self._note(Level.DEVIATES, what, said, self._remedies.many(count))
         if total is not None and total > count and following is None:
-            self._note(Level.BROKEN, what, "there are more tokens, but no Link to the next page", _OPERATOR)
+            self._note(Level.BROKEN, what, "there are more tokens, but no Link to the next page", OPERATOR)
         if following is not None and not same_origin(following, answer.url):
-            self._note(Level.BROKEN, what, "Link leads to another server, where no token is sent", _OPERATOR)
+            self._note(Level.BROKEN, what, "Link leads to another server, where no token is sent", OPERATOR)
 
     async def _unknown_card(self, tokens_url: str) -> None:
         what = "authorization of an unknown card"
         uid = uuid4().hex[:14].upper()
         body = b'{"location_id":"CHECK","evse_uids":["CHECK"]}'
         answer = await self._asked("POST", authorize_url(tokens_url, uid), content=body)
-        if isinstance(answer, str):
-            self._note(Level.BROKEN, what, answer, _OPERATOR)
+        if isinstance(answer, Failure):
+            self._unusable(what, answer)
         elif answer.reply.status == 404 and answer.code == 2004:
             self._note(Level.GOOD, what)
         elif answer.reply.status == 404 or answer.code == 2004:
             said = f"HTTP {answer.reply.status} with {answer.code or 'no envelope'}, expected HTTP 404 with 2004"
             self._note(Level.DEVIATES, what, said, "none needed: either is taken for unknown")
         elif answer.succeeded:
-            self._note(Level.DEVIATES, what, "it answers for a card that does not exist", _OPERATOR)
+            self._note(Level.DEVIATES, what, "it answers for a card that does not exist", OPERATOR)
         else:
-            self._note(Level.BROKEN, what, _said(answer), "taps are decided as if it did not answer")
+            helps = self._remedies.refused(answer.reply.status)
+            self._note(Level.BROKEN, what, _said(answer), f"{helps}. Taps are decided as if it did not answer")
 
     async def _wrong_token(self, tokens_url: str) -> None:
         what = "a credentials token that it does not know"
         right, self._address = self._address, self._addressed(self._encoding, token=f"wrong-{uuid4()}")
         answer = await self._send("GET", with_query(tokens_url, "limit=1"), functional=True)
         self._address = right
-        if isinstance(answer, str):
-            self._note(Level.BROKEN, what, answer, _OPERATOR)
+        if isinstance(answer, Failure):
+            self._unusable(what, answer)
         elif answer.succeeded:
             said = f"HTTP {answer.reply.status}, expected 401"
-            self._note(Level.BROKEN, what, said, f"{_OPERATOR}: anybody may read its tokens")
+            self._note(Level.BROKEN, what, said, f"{OPERATOR}: anybody may read its tokens")
         elif answer.reply.status != 401:
-            self._note(Level.DEVIATES, what, f"HTTP {answer.reply.status}, expected 401", _NONE_NEEDED)
+            self._note(Level.DEVIATES, what, f"HTTP {answer.reply.status}, expected 401", NONE_NEEDED)
         elif answer.envelope is None:
-            self._note(Level.DEVIATES, what, "401 without an OCPI envelope", _NONE_NEEDED)
+            self._note(Level.DEVIATES, what, "401 without an OCPI envelope", NONE_NEEDED)
         else:
             self._note(Level.GOOD, what)
 
@@ -254,16 +283,16 @@ class _Check:
         if answer.code != 1000:
             faults.append(f"status_code {answer.code} in place of 1000")
         for fault in faults:
-            self._note(Level.DEVIATES, what, fault, _NONE_NEEDED)
+            self._note(Level.DEVIATES, what, fault, NONE_NEEDED)
         if not faults:
             self._note(Level.GOOD, what)
 
     async def _asked(
         self, method: str, url: str, *, functional: bool = True, content: bytes | None = None
-    ) -> "_Answer | str":
+    ) -> "_Answer | Failure":
         """An answer of any status, or why there is none; with the settings that help the peer to give one."""
 
-        async def send() -> _Answer | str:
+        async def send() -> _Answer | Failure:
             return await self._send(method, url, functional=functional, content=content)
 
         answer = await self._in_other_encoding(await send(), send)
@@ -272,36 +301,38 @@ class _Check:
         return await self._in_other_encoding(answer, send)
 
     async def _in_other_encoding(
-        self, answer: "_Answer | str", send: Callable[[], Awaitable["_Answer | str"]]
-    ) -> "_Answer | str":
-        if isinstance(answer, str) or answer.reply.status not in _REFUSED or self._encoding != self._peer.encoding:
+        self, answer: "_Answer | Failure", send: Callable[[], Awaitable["_Answer | Failure"]]
+    ) -> "_Answer | Failure":
+        if isinstance(answer, Failure) or answer.reply.status not in _REFUSED or self._encoding != self._peer.encoding:
             return answer
         self._turn_encoding()
         again = await send()
-        if isinstance(again, str) or again.reply.status in _REFUSED:
+        if isinstance(again, Failure) or again.reply.status in _REFUSED:
             self._turn_encoding()
             return answer
         said = f"it takes the credentials token in {self._encoding} only"
-        self._note(Level.DEVIATES, "Authorization header", said, f'token_encoding = "{self._encoding}"')
+        self._note(Level.DEVIATES, "Authorization header", said, self._remedies.encoding(self._encoding))
         return again
 
     async def _on_other_paths(
-        self, answer: "_Answer | str", send: Callable[[], Awaitable["_Answer | str"]]
-    ) -> "_Answer | str":
-        if isinstance(answer, str) or not answer.is_elsewhere or self._slash != self._peer.trailing_slash:
+        self, answer: "_Answer | Failure", send: Callable[[], Awaitable["_Answer | Failure"]]
+    ) -> "_Answer | Failure":
+        if isinstance(answer, Failure) or not answer.is_elsewhere or self._slash != self._peer.trailing_slash:
             return answer
         self._slash = not self._slash
         again = await send()
-        if isinstance(again, str) or again.is_elsewhere:
+        if isinstance(again, Failure) or again.is_elsewhere:
             self._slash = not self._slash
             return answer
         said = f"it answers only on paths {'with' if self._slash else 'without'} a slash at their end"
-        self._note(Level.DEVIATES, "paths", said, f"trailing_slash = {str(self._slash).lower()}")
+        self._note(Level.DEVIATES, "paths", said, self._remedies.slash(wanted=self._slash))
         return again
 
-    async def _send(self, method: str, url: str, *, functional: bool, content: bytes | None = None) -> "_Answer | str":
+    async def _send(
+        self, method: str, url: str, *, functional: bool, content: bytes | None = None
+    ) -> "_Answer | Failure":
         if not self._may_carry_token(url):
-            return harmless(_not_https(url), self._address.secrets)
+            return Failure(Outcome.MALFORMED, _not_https(url))
         url = slashed(url) if self._slash else url
         routed = self._address.routed(self._correlation_id, self._peer.them)
         headers: Headers = routed if functional else self._address.platform(self._correlation_id)
@@ -311,9 +342,9 @@ class _Check:
             async with asyncio.timeout(self._limit_s):
                 reply = await self._connection.send(method, url, headers, most_bytes=_SMALL, content=content)
         except TimeoutError:
-            return f"no answer within {self._limit_s:g} s"
+            return Failure(Outcome.TIMEOUT, f"no answer within {self._limit_s:g} s")
         if isinstance(reply, Failure):
-            return harmless(reply.detail, self._address.secrets)
+            return reply
         try:
             return _Answer(reply, decode(reply.body), url)
         except UNREADABLE:
@@ -335,6 +366,11 @@ class _Check:
         peer = self._peer
         return addressing(peer.name, token or peer.token, encoding, us=peer.us, them=peer.them, hub=peer.hub)
 
+    def _unusable(self, what: str, answer: "_Answer | Failure") -> None:
+        helps = self._remedies
+        remedy = helps.no_answer(answer) if isinstance(answer, Failure) else helps.refused(answer.reply.status)
+        self._note(Level.BROKEN, what, _said(answer), remedy)
+
     def _note(self, level: Level, what: str, deviation: str = "", remedy: str = "") -> None:
         """Take down a finding: what the peer's words are in it is made harmless."""
         self._found.append(Finding(level, what, harmless(deviation, self._address.secrets), remedy))
@@ -344,13 +380,14 @@ def _not_https(url: str) -> str:
     return f"expected an https URL, not {server(url)}"
 
 
-def _said(answer: _Answer | str) -> str:
-    if isinstance(answer, str):
-        return answer
+def _said(answer: _Answer | Failure) -> str:
+    if isinstance(answer, Failure):
+        return answer.detail
     if answer.envelope is None:
         return f"HTTP {answer.reply.status}, and no OCPI envelope"
     no_data = "" if answer.envelope.has_data else ", no data"
-    return f"HTTP {answer.reply.status}, OCPI {answer.code}{no_data} {answer.envelope.message}"
+    words = f": {answer.envelope.message}" if answer.envelope.message else ""
+    return f"HTTP {answer.reply.status}, OCPI {answer.code}{no_data}{words}"
 
 
 def _is_time(value: object) -> bool:

@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 
+from agent.config import load
 from agent.errors import ConfigError
 from agent.ocpi.server.gate import Limits
-from agent.ocpi.server.serve import OcpiServer, tls_of
+from agent.ocpi.server.serve import OcpiServer
+from agent.serving import Serving
+from agent.store.peers import PeerStore
+from agent.store.whitelist import Whitelist
 from tests.ocpi_server.site import Site, card, header, site_in
+from tests.scenario.world import configuration
 
 LONG_S = 30
 """Against hanging for ever."""
@@ -36,6 +41,18 @@ async def said(site: Site, sent: bytes, *, hang_up: bool = False) -> bytes:
             return await reader.read()
     finally:
         writer.close()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])
+
+
+async def killed(running: asyncio.Task[None]) -> None:
+    """End a server by what it runs inside, as a crash there would."""
+    [inner] = [task for task in asyncio.all_tasks() if task.get_name() == "OCPI server"]
+    inner.cancel()
+    await asyncio.gather(running, return_exceptions=True)
 
 
 def request(method: str, path: str, token: str, body: bytes = b"", **headers: str) -> bytes:
@@ -104,24 +121,6 @@ async def test_upgrade_is_ignored(served_site: Site) -> None:
     assert (await said(served_site, sent)).startswith(b"HTTP/1.1 200")
 
 
-async def test_connection_beyond_the_limit_is_closed_and_the_first_one_stays() -> None:
-    async def app(scope: object, receive: object, send: object) -> None: ...
-
-    server = OcpiServer(app, host="127.0.0.1", port=0, most_connections=1)
-    running = asyncio.create_task(server.run())
-    first, first_writer = await asyncio.open_connection("127.0.0.1", server.port)
-    second, second_writer = await asyncio.open_connection("127.0.0.1", server.port)
-    try:
-        async with asyncio.timeout(LONG_S):
-            assert await second.read() == b""
-        assert not first.at_eof()
-    finally:
-        first_writer.close()
-        second_writer.close()
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
-
-
 async def test_stopped_server_has_given_its_port_back() -> None:
     async def app(scope: object, receive: object, send: object) -> None: ...
 
@@ -137,17 +136,66 @@ async def test_stopped_server_has_given_its_port_back() -> None:
     again.close()
 
 
+async def test_server_that_breaks_down_has_given_its_port_back() -> None:
+    async def app(scope: object, receive: object, send: object) -> None: ...
+
+    server = OcpiServer(app, host="127.0.0.1", port=0)
+    running = asyncio.create_task(server.run())
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    async with asyncio.timeout(LONG_S):
+        await killed(running)
+        assert await reader.read() == b""
+    writer.close()
+    OcpiServer(app, host="127.0.0.1", port=server.port).close()
+
+
+async def test_request_under_way_when_the_server_breaks_down_is_ended() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def app(scope: object, receive: object, send: object) -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    server = OcpiServer(app, host="127.0.0.1", port=0)
+    running = asyncio.create_task(server.run())
+    reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+    writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    async with asyncio.timeout(LONG_S):
+        await begun.wait()
+        await killed(running)
+        assert ended.is_set()
+        assert await reader.read() == b""
+    writer.close()
+
+
+async def test_agents_server_runs_again_after_a_crash(tmp_path: Path) -> None:
+    port = free_port()
+    server = f'[ocpi.server]\nenabled = true\nport = {port}\npublic_url = "https://127.0.0.1:{port}/ocpi"\n'
+    evse = '[[evse]]\nuid = "E1"\nreaders = ["r"]\nrelay = { gpio = 17 }\n'
+    reader = '[[reader]]\nname = "r"\nkind = "rdm6300"\nport = "/dev/ttyS0"\n'
+    config = tmp_path / "config.toml"
+    config.write_text(configuration(tmp_path, [], [], more=server + evse + reader), encoding="utf-8")
+    store, whitelist = await PeerStore.open(tmp_path / "state.db"), await Whitelist.open(tmp_path / "whitelist.db")
+    serving = Serving(load(config), config, store, whitelist)
+    for _ in range(2):
+        serving.listen()
+        running = asyncio.create_task(serving.run())
+        async with asyncio.timeout(LONG_S):
+            _, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.close()
+            await killed(running)
+    await store.close()
+    await whitelist.close()
+
+
 def test_port_that_is_taken_is_a_configuration_error() -> None:
     async def app(scope: object, receive: object, send: object) -> None: ...
 
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(ConfigError, match="can't listen"):
         OcpiServer(app, host="127.0.0.1", port=taken.getsockname()[1])
-
-
-def test_certificate_that_is_none_is_a_configuration_error(tmp_path: Path) -> None:
-    (tmp_path / "cert.pem").write_text("no certificate", encoding="ascii")
-    with pytest.raises(ConfigError, match="in PEM"):
-        tls_of(tmp_path / "cert.pem", None)
 
 
 async def test_answer_does_not_wait_for_the_acknowledgement_of_its_head() -> None:
@@ -223,3 +271,34 @@ async def test_nested_body_of_a_method_that_is_not_offered_is_405(served_site: S
     answer = await said(served_site, sent)
     assert answer.startswith(b"HTTP/1.1 405")
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["status_code"] == 2000
+
+
+async def test_head_is_answered_as_get_without_the_body(served_site: Site) -> None:
+    token = await served_site.agreed()
+    head, _, body = (await said(served_site, request("HEAD", "/versions", token, Connection="close"))).partition(
+        b"\r\n\r\n"
+    )
+    assert head.startswith(b"HTTP/1.1 200")
+    assert body == b""
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="a machine without IPv6")
+async def test_server_on_every_interface_of_ipv6_is_reached_by_ipv4_with_its_own_address() -> None:
+    clients: list[str] = []
+
+    async def app(scope: Any, receive: object, send: Any) -> None:
+        clients.append(scope["client"][0])
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"Connection", b"close")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    server = OcpiServer(app, host="::", port=0)
+    running = asyncio.create_task(server.run())
+    for address, forwarded in (("127.0.0.1", ""), ("::1", ""), ("127.0.0.1", "X-Forwarded-For: 192.0.2.1\r\n")):
+        reader, writer = await asyncio.open_connection(address, server.port)
+        writer.write(f"GET / HTTP/1.1\r\nHost: x\r\n{forwarded}\r\n".encode())
+        async with asyncio.timeout(LONG_S):
+            await reader.read()
+        writer.close()
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert clients == ["127.0.0.1", "::1", "192.0.2.1"]

@@ -98,6 +98,7 @@ def _operation(summary: str, responses: _Object, body: str | None = None, *, rou
         "408": _refusal("The body came too slowly"),
         "413": _refusal("The body is too large"),
         "429": _refusal("Too many requests: see Retry-After"),
+        "500": _refusal("Our storage failed, or our program: nothing was changed"),
     }
     headers = ["X-Request-ID", "X-Correlation-ID"]
     answered = headers + (["OCPI-from-country-code", "OCPI-from-party-id"] if routed else [])
