@@ -34,6 +34,7 @@ MEASURES: dict[str, Measure] = {
 def main() -> None:
     """Measure what the command line asks for."""
     given = _arguments()
+    given.out = given.out.resolve()  # the agent reads a relative path beside its own configuration
     folder = given.out.with_name(f"{given.out.stem}-databases")  # and not `bench`: --out may lie beside our sources
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)

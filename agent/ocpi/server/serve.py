@@ -31,7 +31,7 @@ _MOST_CONNECTIONS = 256
 """A peer has a handful. More are not answered, so that the process keeps its files for its own databases."""
 
 _MOST_TLS_CONNECTIONS = 64
-"""Each has 256 KiB for what it reads, and as much again for its keys, from asyncio and OpenSSL."""
+"""Each costs 300 KiB, even before its handshake, most of it a buffer that asyncio has for what it reads."""
 
 _STOP_S = 5.0
 """How long a request under way may take once the server is to stop."""
