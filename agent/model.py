@@ -182,18 +182,28 @@ class Reason(StrEnum):
 
 
 class EndReason(StrEnum):
-    """Why an accepted authorization ended."""
+    """Why an accepted authorization, and its session if one began, ended. Written to the record and never renamed."""
 
     SAME_CARD = "same-card"
     GROUP_CARD = "group-card"
+    UNPLUGGED = "unplugged"
+    CONNECTION_TIMEOUT = "connection-timeout"
+    """Accepted, and the cable was not plugged in."""
     LATE_REFUSAL = "late-refusal"
     OPERATOR = "operator"
+    RELAY_FAULT = "relay-fault"
+    PLUG_FAULT = "plug-sensor-lost"
+    METER_FAULT = "meter-lost"
+    STORAGE_FAULT = "storage-fault"
+    """The session's own record could not be written."""
+    AGENT_FAULT = "agent-fault"
+    TOO_LATE = "decided-too-late"
     SHUTDOWN = "shutdown"
     RESTART = "restart"
-    """Found open at start: the agent had died; its relay was open since."""
-    TOO_LATE = "decided-too-late"
-    RELAY_FAULT = "relay-fault"
-    AGENT_FAULT = "agent-fault"
+    """Found open at start, with nobody to say whether the car is still the same; the relay was open since."""
+    UNPLUGGED_WHILE_OFF = "unplugged-while-off"
+    OFF_TOO_LONG = "off-too-long"
+    """The car is plugged in, but the power was away for longer than may be resumed, or nobody knows how long."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +222,18 @@ class Tap:
     at: float
     """Loop time, in seconds, at which the last byte of the uid had arrived: the deadline counts from here."""
     reader: str
+
+
+@dataclass(frozen=True, slots=True)
+class MeterReading:
+    """What an energy meter shows."""
+
+    at: float
+    """Loop time, in seconds, when it was read."""
+    energy_wh: int
+    """Its total register: import only, since it was made or last reset."""
+    power_w: float | None = None
+    """None where the meter does not tell."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,6 +415,8 @@ class Entry:
     contract_id: str | None = None
     group_id: str | None = None
     authorization_reference: str | None = None
+    token_uid: str | None = None
+    """The uid as the token's owner writes it, where that is not `uid`: CDRs name it so."""
     ends: int | None = None
     """The authorization that this tap ends, with `end_reason`."""
     end_reason: EndReason | None = None

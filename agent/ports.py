@@ -9,12 +9,14 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Protocol
 
+from agent.charges import NewCdr, SessionRecord
 from agent.model import (
     Answers,
     EndReason,
     Entry,
     LateAnswer,
     ListedToken,
+    MeterReading,
     Question,
     Tap,
     Uid,
@@ -71,6 +73,30 @@ class Relay(Protocol):
 
     def detach(self) -> None:
         """Open the contact and give the device back. May be called twice; afterwards nothing closes it any more."""
+        ...
+
+
+class PlugSensor(Protocol):
+    """Sees whether a car is plugged in."""
+
+    async def run(self, on_plug: Callable[[bool], None], on_state: Callable[[bool, str], None]) -> None:
+        """Watch until cancelled: `on_plug` gets the state as it is, then each change, bounces left out.
+
+        `on_state` gets whether the sensor works, once as it is and then each change, with a sentence that says what
+        to do; before it works again `on_plug` has said how it is. Both are called in the event loop. Raises nothing
+        for a missing device. Cancelling gives it back.
+        """
+        ...
+
+
+class Meter(Protocol):
+    """Reads a total energy register."""
+
+    async def run(self, on_reading: Callable[[MeterReading], None], on_state: Callable[[bool, str], None]) -> None:
+        """Read until cancelled; `on_state` and the rest are as in `PlugSensor.run`.
+
+        A reading is handed over as soon as it is known. One that did not come whole and checked is none.
+        """
         ...
 
 
@@ -138,4 +164,20 @@ class Journal(Protocol):
 
     async def add_late(self, late: LateAnswer) -> None:
         """Add an answer that came after the decision; with `joined` its reference becomes the authorization's."""
+        ...
+
+
+class Sessions(Protocol):
+    """The durable record of sessions. A method returns once its change is on disk, or raises StoreError."""
+
+    async def put(self, session: SessionRecord, *, tell: bool) -> None:
+        """Begin a session, or replace what was last persisted of it; with `tell` its peer is to hear of this state."""
+        ...
+
+    async def end(self, session: SessionRecord, cdr: NewCdr | None, tap: Entry | None) -> int | None:
+        """End a session, its authorization, and take down the tap that brought it, in one transaction.
+
+        The CDR is due from then on, after the session's final state. Returns the id of the tap's record. Ending it
+        twice keeps the first end and its CDR, and still takes down the tap.
+        """
         ...

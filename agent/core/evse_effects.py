@@ -13,7 +13,6 @@ from agent.core.evse_state import (
     Available,
     Charging,
     Device,
-    Ended,
     Evse,
     Faulted,
     Plug,
@@ -22,7 +21,7 @@ from agent.core.evse_state import (
     WaitingForPlug,
     WaitingForUnplug,
 )
-from agent.model import Tap
+from agent.model import EndReason, Tap
 
 
 class Period(StrEnum):
@@ -110,7 +109,7 @@ class EndAuthorization:
     """Note the end of an authorization without a session, and in one transaction the tap that brought it."""
 
     authorization_id: int
-    because: Ended
+    because: EndReason
     tap: Tap | None = None
 
 
@@ -158,7 +157,7 @@ class EndSession:
     at: float | None
     """None: at the last persisted reading, for the end was not seen."""
     energy_wh: int | None
-    because: Ended
+    because: EndReason
     tap: Tap | None = None
 
 

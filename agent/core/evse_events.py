@@ -5,8 +5,8 @@ Every `at` is now, in monotonic seconds; events are handed in one at a time, in 
 
 from dataclasses import dataclass
 
-from agent.core.evse_state import Device, Ended, Evse, Plug, Timer
-from agent.model import Tap, Uid
+from agent.core.evse_state import Device, Evse, Plug, Timer
+from agent.model import EndReason, Tap, Uid
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ class StopCommanded:
     """Somebody who is not the driver ends what runs: the operator, or the agent that failed at it."""
 
     at: float
-    because: Ended = Ended.OPERATOR
+    because: EndReason = EndReason.OPERATOR
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,30 +45,6 @@ class Unlock(StrEnum):
     """So that a neighbour may take the cable of a car that is full."""
 
 
-class Ended(StrEnum):
-    """Why an authorization, and its session if one began, ended. Written to the record and never renamed."""
-
-    SAME_CARD = "same-card"
-    GROUP_CARD = "group-card"
-    UNPLUGGED = "unplugged"
-    CONNECTION_TIMEOUT = "connection-timeout"
-    LATE_REFUSAL = "late-refusal"
-    OPERATOR = "operator"
-    RELAY_FAULT = "relay-fault"
-    PLUG_FAULT = "plug-sensor-lost"
-    METER_FAULT = "meter-lost"
-    STORAGE_FAULT = "storage-fault"
-    """The session's own record could not be written."""
-    AGENT_FAULT = "agent-fault"
-    TOO_LATE = "decided-too-late"
-    SHUTDOWN = "shutdown"
-    RESTART = "restart"
-    """Found open at start, and whether the car is still the same is not known."""
-    UNPLUGGED_WHILE_OFF = "unplugged-while-off"
-    OFF_TOO_LONG = "off-too-long"
-    """The car is plugged in, but the power was away for longer than `resume_within_s`, or nobody knows how long."""
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How the EVSE is fitted, and the operator's choices."""

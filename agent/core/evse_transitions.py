@@ -53,7 +53,6 @@ from agent.core.evse_state import (
     Available,
     Charging,
     Device,
-    Ended,
     Evse,
     Faulted,
     LastStop,
@@ -64,7 +63,7 @@ from agent.core.evse_state import (
     WaitingForPlug,
     WaitingForUnplug,
 )
-from agent.model import LateRefusal, Tap
+from agent.model import EndReason, LateRefusal, Tap
 
 Outcome = tuple[Evse, tuple[Effect, ...]]
 
@@ -74,9 +73,9 @@ _ALARMS = {
     Device.PLUG: Alarm.PLUG_LOST,
     Device.METER: Alarm.METER_LOST,
 }
-_DEMAND_OPEN = {Device.RELAY: Ended.RELAY_FAULT, Device.PLUG: Ended.PLUG_FAULT}
+_DEMAND_OPEN = {Device.RELAY: EndReason.RELAY_FAULT, Device.PLUG: EndReason.PLUG_FAULT}
 """Without them nobody can say that the current is where it belongs."""
-_FORBID_START = {**_DEMAND_OPEN, Device.METER: Ended.METER_FAULT}
+_FORBID_START = {**_DEMAND_OPEN, Device.METER: EndReason.METER_FAULT}
 """A charge that runs goes on without its meter, for the register counts on; one that can't be billed does not begin."""
 
 
@@ -154,15 +153,15 @@ def _tapped_in_use(evse: Evse, authorization: Authorization, event: Tapped, sett
     if tap.uid == authorization.uid:
         if tap.at - authorization.since < settings.stop_after_s:
             return evse, (Show(standing_text(evse)),)
-        return _end_by_card(evse, event, Ended.SAME_CARD)
+        return _end_by_card(evse, event, EndReason.SAME_CARD)
     if authorization.group is not None and event.groups is None:
         return evse, (LookUpGroups(tap),)
     if authorization.group in (event.groups or ()):
-        return _end_by_card(evse, event, Ended.GROUP_CARD)
+        return _end_by_card(evse, event, EndReason.GROUP_CARD)
     return evse, (RecordRefusal(tap, Refusal.IN_USE), Show(Text.IN_USE))
 
 
-def _end_by_card(evse: Evse, event: Tapped, because: Ended) -> Outcome:
+def _end_by_card(evse: Evse, event: Tapped, because: EndReason) -> Outcome:
     return _end(evse, event.at, because, Text.STOPPED if evse.relay_closed else Text.CANCELLED, event.tap)
 
 
@@ -197,7 +196,7 @@ def _decided(evse: Evse, event: Accepted | Refused | RecordFailed, settings: Set
 
 
 def _accepted(evse: Evse, authorization: Authorization, settings: Settings) -> Outcome:
-    because = Ended.SHUTDOWN if evse.stopping else _worst(evse, _FORBID_START)
+    because = EndReason.SHUTDOWN if evse.stopping else _worst(evse, _FORBID_START)
     if because is not None:
         return _vacated(evse), (EndAuthorization(authorization.id, because), Show(Text.OUT_OF_ORDER))
     evse = replace(evse, last_stop=None)
@@ -216,13 +215,13 @@ def _recorded_too_late(evse: Evse, event: RecordedTooLate) -> Outcome:
     authorization = evse.running
     if authorization and authorization.id == event.authorization_id:
         raise UnexpectedEvent(evse, event)
-    return evse, (EndAuthorization(event.authorization_id, Ended.TOO_LATE),)
+    return evse, (EndAuthorization(event.authorization_id, EndReason.TOO_LATE),)
 
 
 def _session_unrecorded(evse: Evse, event: SessionUnrecorded) -> Outcome:
     if not evse.runs(event.authorization_id) or not evse.relay_closed:
         return evse, ()
-    after, told = _end(evse, event.at, Ended.STORAGE_FAULT, Text.OUT_OF_ORDER)
+    after, told = _end(evse, event.at, EndReason.STORAGE_FAULT, Text.OUT_OF_ORDER)
     return after, (*told, RaiseAlarm(Alarm.STORAGE))
 
 
@@ -244,7 +243,7 @@ def _unplugged(evse: Evse, event: Unplugged) -> Outcome:
     now = replace(evse, plug=Plug.OUT)
     match evse.phase:
         case Charging() | Suspended():
-            return _end(now, event.at, Ended.UNPLUGGED, Text.UNPLUGGED)
+            return _end(now, event.at, EndReason.UNPLUGGED, Text.UNPLUGGED)
         case Available() | WaitingForUnplug():
             return replace(now, phase=Available()), (Show(Text.IDLE),)
         case Authorizing() | WaitingForPlug() | Faulted():
@@ -287,7 +286,7 @@ def _flowing(evse: Evse, authorization: Authorization, at: float) -> Outcome:
 def _fired(evse: Evse, event: TimerFired) -> Outcome:
     match (event.timer, evse.phase):
         case (Timer.CONNECTION, WaitingForPlug()):
-            return _end(evse, event.at, Ended.CONNECTION_TIMEOUT, Text.CONNECTION_TIMEOUT)
+            return _end(evse, event.at, EndReason.CONNECTION_TIMEOUT, Text.CONNECTION_TIMEOUT)
         case (Timer.SUSPEND, Charging(authorization, low=True)):
             after = replace(evse, phase=Suspended(authorization))
             period = BeginPeriod(authorization.id, event.at, Period.PARKING, evse.energy_wh)
@@ -299,13 +298,13 @@ def _fired(evse: Evse, event: TimerFired) -> Outcome:
 def _refused_late(evse: Evse, event: LateRefused, settings: Settings) -> Outcome:
     if settings.late_refusal is LateRefusal.KEEP or not evse.runs(event.authorization_id):
         return evse, ()
-    return _end(evse, event.at, Ended.LATE_REFUSAL, Text.STOPPED_LATE)
+    return _end(evse, event.at, EndReason.LATE_REFUSAL, Text.STOPPED_LATE)
 
 
 def _commanded(evse: Evse, event: StopCommanded) -> Outcome:
     if evse.running is None:
         return evse, ()
-    text = Text.STOPPED_BY_OPERATOR if event.because is Ended.OPERATOR else Text.OUT_OF_ORDER
+    text = Text.STOPPED_BY_OPERATOR if event.because is EndReason.OPERATOR else Text.OUT_OF_ORDER
     return _end(evse, event.at, event.because, text)
 
 
@@ -363,7 +362,7 @@ def _shut_down(evse: Evse, event: ShutDown, settings: Settings) -> Outcome:
             told = (AddReading(authorization.id, event.at, evse.energy_wh), Show(Text.OUT_OF_ORDER))
             return replace(now, phase=Faulted()), told
         case WaitingForPlug() | Charging() | Suspended():
-            return _end(now, event.at, Ended.SHUTDOWN, Text.OUT_OF_ORDER)
+            return _end(now, event.at, EndReason.SHUTDOWN, Text.OUT_OF_ORDER)
         case Available() | WaitingForUnplug():
             return replace(now, phase=Faulted()), (Show(Text.OUT_OF_ORDER),)
         case Authorizing() | Faulted():
@@ -380,7 +379,7 @@ def _restarted(evse: Evse, event: Restarted, settings: Settings) -> Outcome:
         return now, (Show(standing_text(now)),)
     now = replace(now, energy_wh=found.energy_wh)
     if not found.session_started:
-        return now, (EndAuthorization(found.authorization_id, Ended.RESTART), Show(Text.POWER_LOST))
+        return now, (EndAuthorization(found.authorization_id, EndReason.RESTART), Show(Text.POWER_LOST))
     because = _not_resumed(event, settings)
     if because is not None:
         end = EndSession(found.authorization_id, None, found.energy_wh, because)
@@ -390,17 +389,17 @@ def _restarted(evse: Evse, event: Restarted, settings: Settings) -> Outcome:
     return resumed, (ResumeSession(found.authorization_id, event.at), Show(Text.RESUMED))
 
 
-def _not_resumed(event: Restarted, settings: Settings) -> Ended | None:
+def _not_resumed(event: Restarted, settings: Settings) -> EndReason | None:
     """Why a session that was running does not go on; None when it does."""
     if not settings.has_plug_sensor or event.plug is Plug.UNKNOWN:
-        return Ended.RESTART
+        return EndReason.RESTART
     if event.plug is Plug.OUT:
-        return Ended.UNPLUGGED_WHILE_OFF
+        return EndReason.UNPLUGGED_WHILE_OFF
     known = event.off_for_s is not None and 0 <= event.off_for_s <= settings.resume_within_s
-    return None if known and settings.can_resume else Ended.OFF_TOO_LONG
+    return None if known and settings.can_resume else EndReason.OFF_TOO_LONG
 
 
-def _end(evse: Evse, at: float, because: Ended, text: Text, tap: Tap | None = None) -> Outcome:
+def _end(evse: Evse, at: float, because: EndReason, text: Text, tap: Tap | None = None) -> Outcome:
     """End what runs."""
     authorization = evse.running
     assert authorization is not None
@@ -420,5 +419,5 @@ def _vacated(evse: Evse) -> Evse:
     return replace(evse, phase=Faulted() if evse.lost or evse.stopping else Available())
 
 
-def _worst(evse: Evse, faults: dict[Device, Ended]) -> Ended | None:
+def _worst(evse: Evse, faults: dict[Device, EndReason]) -> EndReason | None:
     return next((because for device, because in faults.items() if device in evse.lost), None)

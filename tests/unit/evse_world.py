@@ -52,7 +52,6 @@ from agent.core.evse_state import (
     Available,
     Charging,
     Device,
-    Ended,
     Evse,
     Faulted,
     Plug,
@@ -62,7 +61,7 @@ from agent.core.evse_state import (
     WaitingForPlug,
     WaitingForUnplug,
 )
-from agent.model import Tap, Uid
+from agent.model import EndReason, Tap, Uid
 
 Machine = Callable[[Evse, Event, Settings], tuple[Evse, tuple[Effect, ...]]]
 
@@ -145,7 +144,7 @@ def happenings(world: World, settings: Settings) -> Iterator[Happening]:
         yield LateRefused(at, known)
         yield LateReference(at, known, "REF")
     yield StopCommanded(at)
-    yield StopCommanded(at, Ended.AGENT_FAULT)
+    yield StopCommanded(at, EndReason.AGENT_FAULT)
     for timer in sorted(world.timers):
         yield TimerFired(at, timer)
     for device in _devices(settings):

@@ -40,7 +40,6 @@ from agent.core.evse_state import (
     Available,
     Charging,
     Device,
-    Ended,
     Faulted,
     Settings,
     Timer,
@@ -48,7 +47,7 @@ from agent.core.evse_state import (
     WaitingForPlug,
     WaitingForUnplug,
 )
-from agent.model import Tap, Uid
+from agent.model import EndReason, Tap, Uid
 from tests.unit.evse_story import GROUP, PLUG_AND_METER, SIMPLE, charging, story, tapped
 
 # From tap to tap
@@ -82,13 +81,13 @@ def test_unwritten_record_is_told_to_the_driver_and_the_operator() -> None:
 def test_record_that_is_written_after_its_time_is_ended() -> None:
     evse = story(SIMPLE, tapped("A1", 1.0), RecordFailed(2.0, too_late=True), RecordedTooLate(9.0, 1))
     assert evse.shown[-1] is Text.TOO_LATE
-    assert evse.effects == (EndAuthorization(1, Ended.TOO_LATE),)
+    assert evse.effects == (EndAuthorization(1, EndReason.TOO_LATE),)
 
 
 def test_same_card_again_opens_the_relay_first_and_ends_the_session() -> None:
     evse = charging(SIMPLE)
     tap = tapped("A1", 20.0)
-    end = EndSession(1, 20.0, None, Ended.SAME_CARD, tap.tap)
+    end = EndSession(1, 20.0, None, EndReason.SAME_CARD, tap.tap)
     assert evse.then(tap) == (OpenRelay(), end, UnlockCable(), Show(Text.STOPPED))
     assert evse.is_in(Available)
 
@@ -119,7 +118,7 @@ def test_card_of_the_group_ends_the_session() -> None:
     evse = charging(SIMPLE)
     tap = tapped("B2", 20.0, frozenset({"NL-TNM X", GROUP}))
     evse.then(tap)
-    assert evse.deeds == (OpenRelay(), EndSession(1, 20.0, None, Ended.GROUP_CARD, tap.tap), UnlockCable())
+    assert evse.deeds == (OpenRelay(), EndSession(1, 20.0, None, EndReason.GROUP_CARD, tap.tap), UnlockCable())
 
 
 def test_card_of_another_group_is_refused_and_recorded() -> None:
@@ -157,7 +156,7 @@ def test_more_cards_than_may_wait_are_dropped() -> None:
 def test_operator_ends_the_session() -> None:
     evse = charging(SIMPLE)
     evse.then(StopCommanded(20.0))
-    assert EndSession(1, 20.0, None, Ended.OPERATOR) in evse.effects
+    assert EndSession(1, 20.0, None, EndReason.OPERATOR) in evse.effects
     assert evse.shown[-1] is Text.STOPPED_BY_OPERATOR
 
 
@@ -198,14 +197,14 @@ def test_plug_that_goes_while_the_card_is_decided_is_waited_for() -> None:
 
 def test_driver_who_does_not_plug_in_is_told_and_the_authorization_ends() -> None:
     evse = story(PLUG_AND_METER, tapped("A1", 1.0), Accepted(2.0, 1), TimerFired(62.0, Timer.CONNECTION))
-    assert evse.effects == (EndAuthorization(1, Ended.CONNECTION_TIMEOUT), Show(Text.CONNECTION_TIMEOUT))
+    assert evse.effects == (EndAuthorization(1, EndReason.CONNECTION_TIMEOUT), Show(Text.CONNECTION_TIMEOUT))
     assert evse.is_in(Available)
 
 
 def test_same_card_before_the_plug_cancels() -> None:
     tap = tapped("A1", 20.0)
     evse = story(PLUG_AND_METER, tapped("A1", 1.0), Accepted(2.0, 1), tap)
-    assert evse.deeds == (EndAuthorization(1, Ended.SAME_CARD, tap.tap), CancelTimer(Timer.CONNECTION))
+    assert evse.deeds == (EndAuthorization(1, EndReason.SAME_CARD, tap.tap), CancelTimer(Timer.CONNECTION))
     assert evse.shown[-1] is Text.CANCELLED
 
 
@@ -217,7 +216,7 @@ def test_card_held_again_right_after_plugging_in_does_not_stop() -> None:
 def test_unplugging_ends_the_session() -> None:
     evse = charging(PLUG_AND_METER)
     evse.then(Unplugged(20.0))
-    assert evse.deeds == (OpenRelay(), EndSession(1, 20.0, None, Ended.UNPLUGGED), UnlockCable())
+    assert evse.deeds == (OpenRelay(), EndSession(1, 20.0, None, EndReason.UNPLUGGED), UnlockCable())
     assert evse.is_in(Available)
 
 
@@ -245,7 +244,7 @@ def test_reading_goes_to_the_session_and_nowhere_else() -> None:
     assert StartSession(1, 12.0, 400) in evse.effects
     assert evse.then(Reading(13.0, 450)) == (AddReading(1, 13.0, 450),)
     evse.then(Unplugged(14.0))
-    assert EndSession(1, 14.0, 450, Ended.UNPLUGGED) in evse.effects
+    assert EndSession(1, 14.0, 450, EndReason.UNPLUGGED) in evse.effects
 
 
 def test_meter_that_goes_back_raises_an_alarm() -> None:
@@ -300,5 +299,5 @@ def test_lost_meter_bills_no_parking() -> None:
 
 def test_no_charge_begins_without_its_meter() -> None:
     evse = story(PLUG_AND_METER, tapped("A1", 1.0), DeviceLost(1.5, Device.METER), Accepted(2.0, 1))
-    assert evse.effects == (EndAuthorization(1, Ended.METER_FAULT), Show(Text.OUT_OF_ORDER))
+    assert evse.effects == (EndAuthorization(1, EndReason.METER_FAULT), Show(Text.OUT_OF_ORDER))
     assert evse.is_in(Faulted)

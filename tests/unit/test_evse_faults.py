@@ -41,8 +41,8 @@ from agent.core.evse_events import (
     UnexpectedEvent,
     Unplugged,
 )
-from agent.core.evse_state import START, Available, Device, Ended, Faulted, Plug, Settings, Timer
-from agent.model import Tap, Uid
+from agent.core.evse_state import START, Available, Device, Faulted, Plug, Settings, Timer
+from agent.model import EndReason, Tap, Uid
 from tests.unit.evse_story import GROUP, PLUG_AND_METER, SIMPLE, STOPPING, Story, charging, story, tapped
 
 RUNNING = Running(7, Uid("A1"), GROUP, session_started=True, energy_wh=500)
@@ -56,7 +56,7 @@ def test_relay_that_does_not_obey_ends_the_session_and_is_told() -> None:
     assert evse.then(DeviceLost(12.0, Device.RELAY)) == (
         OpenRelay(),
         RaiseAlarm(Alarm.RELAY_LOST),
-        EndSession(1, 12.0, None, Ended.RELAY_FAULT),
+        EndSession(1, 12.0, None, EndReason.RELAY_FAULT),
         UnlockCable(),
         Show(Text.OUT_OF_ORDER),
     )
@@ -87,7 +87,7 @@ def test_device_that_is_said_to_be_lost_or_back_twice_is_told_once() -> None:
 def test_lost_plug_sensor_ends_the_session() -> None:
     evse = charging(PLUG_AND_METER)
     evse.then(DeviceLost(20.0, Device.PLUG))
-    assert EndSession(1, 20.0, None, Ended.PLUG_FAULT) in evse.effects
+    assert EndSession(1, 20.0, None, EndReason.PLUG_FAULT) in evse.effects
     assert evse.evse.plug is Plug.UNKNOWN
 
 
@@ -104,7 +104,7 @@ def test_lost_reader_lets_the_charge_go_on_and_the_cable_go() -> None:
 def test_session_whose_start_can_not_be_written_ends() -> None:
     evse = charging(SIMPLE)
     evse.then(SessionUnrecorded(20.0, 1))
-    assert evse.deeds[:2] == (OpenRelay(), EndSession(1, 20.0, None, Ended.STORAGE_FAULT))
+    assert evse.deeds[:2] == (OpenRelay(), EndSession(1, 20.0, None, EndReason.STORAGE_FAULT))
     assert RaiseAlarm(Alarm.STORAGE) in evse.effects
 
 
@@ -123,7 +123,7 @@ def test_late_refusal_keeps_the_charge_by_default() -> None:
 def test_late_refusal_stops_the_charge_where_the_policy_says_so() -> None:
     evse = charging(STOPPING)
     evse.then(LateRefused(20.0, 1))
-    assert EndSession(1, 20.0, None, Ended.LATE_REFUSAL) in evse.effects
+    assert EndSession(1, 20.0, None, EndReason.LATE_REFUSAL) in evse.effects
     assert evse.shown[-1] is Text.STOPPED_LATE
 
 
@@ -151,14 +151,14 @@ def test_session_goes_on_after_a_short_power_cut_with_the_car_still_there() -> N
 @pytest.mark.parametrize(
     ("plug", "off_for_s", "because"),
     [
-        (Plug.IN, 300.1, Ended.OFF_TOO_LONG),
-        (Plug.IN, -1.0, Ended.OFF_TOO_LONG),
-        (Plug.IN, None, Ended.OFF_TOO_LONG),
-        (Plug.OUT, 1.0, Ended.UNPLUGGED_WHILE_OFF),
-        (Plug.UNKNOWN, 1.0, Ended.RESTART),
+        (Plug.IN, 300.1, EndReason.OFF_TOO_LONG),
+        (Plug.IN, -1.0, EndReason.OFF_TOO_LONG),
+        (Plug.IN, None, EndReason.OFF_TOO_LONG),
+        (Plug.OUT, 1.0, EndReason.UNPLUGGED_WHILE_OFF),
+        (Plug.UNKNOWN, 1.0, EndReason.RESTART),
     ],
 )
-def test_session_ends_at_its_last_persisted_reading_otherwise(plug: Plug, off_for_s: float, because: Ended) -> None:
+def test_session_ends_at_its_last_persisted_reading_otherwise(plug: Plug, off_for_s: float, because: EndReason) -> None:
     evse = restarted(PLUG_AND_METER, plug=plug, off_for_s=off_for_s)
     end = EndSession(7, None, 500, because)
     assert evse.effects == (OpenRelay(), end, UnlockCable(), Show(Text.POWER_LOST))
@@ -166,13 +166,13 @@ def test_session_ends_at_its_last_persisted_reading_otherwise(plug: Plug, off_fo
 
 def test_session_without_a_plug_sensor_never_survives_a_restart() -> None:
     evse = restarted(SIMPLE, plug=Plug.IN, off_for_s=1.0)
-    assert EndSession(7, None, 500, Ended.RESTART) in evse.effects
+    assert EndSession(7, None, 500, EndReason.RESTART) in evse.effects
 
 
 def test_authorization_without_a_session_ends_at_a_restart() -> None:
     evse = Story(PLUG_AND_METER)
     evse.then(Restarted(0.0, Running(7, Uid("A1"), None, session_started=False), Plug.IN, 1.0))
-    assert evse.deeds == (OpenRelay(), EndAuthorization(7, Ended.RESTART), UnlockCable())
+    assert evse.deeds == (OpenRelay(), EndAuthorization(7, EndReason.RESTART), UnlockCable())
 
 
 def test_orderly_stop_leaves_a_session_to_be_resumed() -> None:
@@ -184,12 +184,12 @@ def test_orderly_stop_leaves_a_session_to_be_resumed() -> None:
 def test_orderly_stop_ends_a_session_that_could_not_be_resumed() -> None:
     evse = charging(SIMPLE)
     evse.then(ShutDown(20.0))
-    assert EndSession(1, 20.0, None, Ended.SHUTDOWN) in evse.effects
+    assert EndSession(1, 20.0, None, EndReason.SHUTDOWN) in evse.effects
 
 
 def test_card_that_is_accepted_while_the_agent_stops_charges_nothing() -> None:
     evse = story(SIMPLE, tapped("A1", 1.0), ShutDown(1.5), Accepted(2.0, 1))
-    assert evse.effects == (EndAuthorization(1, Ended.SHUTDOWN), Show(Text.OUT_OF_ORDER))
+    assert evse.effects == (EndAuthorization(1, EndReason.SHUTDOWN), Show(Text.OUT_OF_ORDER))
 
 
 # What can't come

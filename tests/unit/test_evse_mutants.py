@@ -18,15 +18,15 @@ from tests.unit.test_evse_search import FULL, PLUGGED, SIMPLE
 
 MUTANTS = {
     "a lost relay ends no charge": (
-        "_DEMAND_OPEN = {Device.RELAY: Ended.RELAY_FAULT, Device.PLUG: Ended.PLUG_FAULT}",
-        "_DEMAND_OPEN = {Device.PLUG: Ended.PLUG_FAULT}",
+        "_DEMAND_OPEN = {Device.RELAY: EndReason.RELAY_FAULT, Device.PLUG: EndReason.PLUG_FAULT}",
+        "_DEMAND_OPEN = {Device.PLUG: EndReason.PLUG_FAULT}",
     ),
     "a lost plug sensor ends no charge": (
-        "_DEMAND_OPEN = {Device.RELAY: Ended.RELAY_FAULT, Device.PLUG: Ended.PLUG_FAULT}",
-        "_DEMAND_OPEN = {Device.RELAY: Ended.RELAY_FAULT}",
+        "_DEMAND_OPEN = {Device.RELAY: EndReason.RELAY_FAULT, Device.PLUG: EndReason.PLUG_FAULT}",
+        "_DEMAND_OPEN = {Device.RELAY: EndReason.RELAY_FAULT}",
     ),
     "an accepted card overrides a fault": (
-        "because = Ended.SHUTDOWN if evse.stopping else _worst(evse, _FORBID_START)",
+        "because = EndReason.SHUTDOWN if evse.stopping else _worst(evse, _FORBID_START)",
         "because = None",
     ),
     "a charge begins without a car": (
@@ -62,12 +62,12 @@ MUTANTS = {
         "if False:",
     ),
     "an unplugged car keeps its session": (
-        ("        case Charging() | Suspended():\n            return _end(now, event.at, Ended.UNPLUGGED"),
+        ("        case Charging() | Suspended():\n            return _end(now, event.at, EndReason.UNPLUGGED"),
         (
             "        case Suspended():\n"
             "            return now, ()\n"
             "        case Charging():\n"
-            "            return _end(now, event.at, Ended.UNPLUGGED"
+            "            return _end(now, event.at, EndReason.UNPLUGGED"
         ),
     ),
     "an end is not recorded": (
@@ -79,7 +79,7 @@ MUTANTS = {
         ("    if False:\n        end = "),
     ),
     "a record that comes too late stays open": (
-        "return evse, (EndAuthorization(event.authorization_id, Ended.TOO_LATE),)",
+        "return evse, (EndAuthorization(event.authorization_id, EndReason.TOO_LATE),)",
         "return evse, ()",
     ),
     "a late refusal is for whoever charges": (
@@ -89,13 +89,13 @@ MUTANTS = {
     "a stop leaves a driver waiting for the plug": (
         (
             "        case WaitingForPlug() | Charging() | Suspended():\n"
-            "            return _end(now, event.at, Ended.SHUTDOWN"
+            "            return _end(now, event.at, EndReason.SHUTDOWN"
         ),
         (
             "        case WaitingForPlug():\n"
             "            return now, ()\n"
             "        case Charging() | Suspended():\n"
-            "            return _end(now, event.at, Ended.SHUTDOWN"
+            "            return _end(now, event.at, EndReason.SHUTDOWN"
         ),
     ),
     "a restart forgets what ran": (
@@ -103,7 +103,7 @@ MUTANTS = {
         "    if found is None or not found.session_started:\n",
     ),
     "a restart resumes without the car": (
-        ("    if event.plug is Plug.OUT:\n        return Ended.UNPLUGGED_WHILE_OFF\n"),
+        ("    if event.plug is Plug.OUT:\n        return EndReason.UNPLUGGED_WHILE_OFF\n"),
         "",
     ),
     "a restart begins the session anew": (

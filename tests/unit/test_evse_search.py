@@ -25,8 +25,8 @@ from agent.core.evse_events import (
     TimerFired,
     Unplugged,
 )
-from agent.core.evse_state import Device, Ended, Plug, Settings, Unlock
-from agent.model import LateRefusal
+from agent.core.evse_state import Device, Plug, Settings, Unlock
+from agent.model import EndReason, LateRefusal
 from tests.unit.evse_search import check_ways_out, explore
 from tests.unit.evse_world import Happening, Moment, PowerCut, World, happenings, play
 
@@ -98,7 +98,7 @@ def in_short(happening: Happening) -> bool:  # noqa: PLR0911  a table
         case DeviceLost(device=device) | DeviceBack(device=device):
             return device is Device.RELAY
         case StopCommanded(because=because):
-            return because is Ended.OPERATOR
+            return because is EndReason.OPERATOR
         case RecordFailed(too_late=too_late):
             return too_late
         case _:

@@ -22,6 +22,7 @@ CREATE TABLE authorization (
     contract_id TEXT,
     group_id TEXT,
     authorization_reference TEXT,
+    token_uid TEXT,
     ends INTEGER,
     end_reason TEXT,
     ended_at INTEGER,
