@@ -103,6 +103,35 @@ async def test_start_with_an_empty_file_ends_nothing(journal: Journal) -> None:
     assert await journal.close_open(NOON, EndReason.RESTART) == 0
 
 
+async def test_start_does_not_look_again_through_what_was_seen_to_be_over(journal: Journal) -> None:
+    for number in (1, 2, 3):
+        await journal.record(entry())
+        await journal.end(number, at(1), EndReason.OPERATOR)
+    running = await journal.record(entry())
+    await journal.record(refused())
+    await journal.settle_open_check()
+    assert await journal._database.read("look", "SELECT up_to FROM open_check") == [(running - 1,)]
+    await journal.end(running, at(2), EndReason.OPERATOR)
+    await journal.settle_open_check()
+    assert await journal._database.read("look", "SELECT up_to FROM open_check") == [(5,)]
+
+
+async def test_start_ends_what_went_on_when_the_others_were_settled(journal: Journal) -> None:
+    running = await journal.record(entry())
+    await journal.record(refused())
+    await journal.settle_open_check()
+    assert await journal.close_open(at(100), EndReason.RESTART) == 1
+    assert (await recorded(journal, running)).ended_at == at(100)
+
+
+async def test_settling_again_writes_nothing(journal: Journal) -> None:
+    await journal.record(refused())
+    await journal.settle_open_check()
+    before = journal._database.commits()
+    await journal.settle_open_check()
+    assert journal._database.commits() == before
+
+
 async def test_late_answer_reads_back_as_it_came(journal: Journal) -> None:
     start = await journal.record(entry())
     answer = late(

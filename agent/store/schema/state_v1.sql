@@ -76,6 +76,97 @@ BEGIN
     UPDATE authorization SET authorization_reference = NEW.authorization_reference WHERE id = NEW.authorization_id;
 END;
 
+-- What an authorization became: the last persisted state of its session. The small columns come first, for what does
+-- not fit into a page lies elsewhere. A running one is rewritten all the time: none of the indexes is touched by that.
+CREATE TABLE session (
+    authorization_id INTEGER PRIMARY KEY REFERENCES authorization (id) ON DELETE CASCADE,
+    session_id TEXT NOT NULL COLLATE NOCASE UNIQUE,
+    evse_uid TEXT NOT NULL,
+    peer TEXT,
+    started_at INTEGER NOT NULL,
+    changed_at INTEGER NOT NULL,
+    energy_wh INTEGER,
+    register_wh INTEGER,
+    boot_id TEXT NOT NULL,
+    monotonic_s REAL NOT NULL,
+    clock_known INTEGER NOT NULL CHECK (clock_known IN (0, 1)),
+    ended_at INTEGER,
+    ended_because TEXT,
+    no_cdr TEXT,
+    revision INTEGER NOT NULL,      -- rises with each state that its peer is to hear of
+    account BLOB NOT NULL,
+    object BLOB,                    -- the OCPI Session
+    padding BLOB NOT NULL,          -- so that the row of a running one keeps its length
+    CHECK ((ended_at IS NULL) = (ended_because IS NULL))
+);
+
+CREATE INDEX session_running ON session (authorization_id) WHERE ended_at IS NULL;
+
+CREATE INDEX session_of_peer ON session (peer, changed_at, authorization_id)
+    WHERE ended_at IS NOT NULL AND object IS NOT NULL;
+
+-- Sealed: a CDR is never changed.
+CREATE TABLE cdr (
+    number INTEGER PRIMARY KEY,
+    cdr_id TEXT NOT NULL COLLATE NOCASE UNIQUE,
+    authorization_id INTEGER NOT NULL REFERENCES session (authorization_id) ON DELETE CASCADE,
+    peer TEXT NOT NULL,
+    changed_at INTEGER NOT NULL,
+    credits TEXT COLLATE NOCASE,    -- the cdr_id of the one that it takes back
+    object BLOB NOT NULL            -- the OCPI CDR
+);
+
+-- A session has one CDR at most, and that one at most one credit.
+CREATE UNIQUE INDEX cdr_of ON cdr (authorization_id, (credits IS NULL));
+
+CREATE INDEX cdr_of_peer ON cdr (peer, changed_at, number);
+
+CREATE TRIGGER cdr_keeps_newest BEFORE DELETE ON cdr WHEN OLD.number = (SELECT max(number) FROM cdr)
+BEGIN
+    SELECT RAISE(ABORT, 'the newest CDR stays, so that its number is not given again');
+END;
+
+-- The outbox: rows only for what a peer has not acknowledged, so that to look into it costs the same after 10,000
+-- sessions. What became of a report is kept in rows of its own as well: a session or CDR fills several pages, and to
+-- note one word in it would write them all again.
+CREATE TABLE session_due (
+    authorization_id INTEGER PRIMARY KEY REFERENCES session (authorization_id),
+    peer TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    revision INTEGER NOT NULL,
+    problem TEXT
+);
+
+CREATE TABLE session_rejected (
+    authorization_id INTEGER PRIMARY KEY REFERENCES session (authorization_id) ON DELETE CASCADE,
+    problem TEXT NOT NULL
+);
+
+CREATE TABLE cdr_due (
+    number INTEGER PRIMARY KEY REFERENCES cdr (number),
+    authorization_id INTEGER NOT NULL,
+    peer TEXT NOT NULL,
+    since INTEGER NOT NULL,
+    parked INTEGER NOT NULL DEFAULT 0 CHECK (parked IN (0, 1)),
+    problem TEXT
+);
+
+CREATE TABLE cdr_acknowledged (
+    number INTEGER PRIMARY KEY REFERENCES cdr (number) ON DELETE CASCADE,
+    at INTEGER NOT NULL,
+    url TEXT
+);
+
+-- What an operator's command asks of the agent that runs.
+CREATE TABLE stop_request (
+    number INTEGER PRIMARY KEY,
+    evse_uid TEXT NOT NULL,
+    asked_at INTEGER NOT NULL,
+    outcome TEXT                    -- the answer; NULL: none yet
+);
+
+CREATE INDEX stop_request_open ON stop_request (number) WHERE outcome IS NULL;
+
 -- One relation to each OCPI peer that we invited or registered with.
 CREATE TABLE peer (
     name TEXT PRIMARY KEY,
