@@ -1,12 +1,14 @@
-"""GPIO pins that are not there: gpiozero's own mock pins, with somebody who watches their levels from outside.
+"""GPIO pins that are not there: gpiozero's own mock pins, with somebody outside who watches and sets their levels.
 
     levels = []
-    mock_pins(lambda pin, level: levels.append((pin, level)))
+    pins = mock_pins(lambda pin, level: levels.append((pin, level)))
+    pins.drive(27, high=True)
 
 A pin begins as an input that floats at 0, and only a change is seen. To watch a process that may be killed, give it
 the writing end of a pipe as `write_levels(fd)`: every line is out before the program's next step.
 """
 
+import errno
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -19,13 +21,41 @@ Watcher = Callable[[int, bool], None]
 
 
 class WatchedPin(MockPin):  # type: ignore[misc]  # gpiozero has no types
-    """A mock pin whose changes are seen."""
+    """A mock pin whose changes are seen, and whose level somebody outside may hold."""
+
+    held: bool | None = None
+    """The level that a circuit outside gives it; it wins over the pull. None: nothing is wired to it."""
+    gone = False
+    """Whether reading it fails, as on a board that was reset."""
+
+    def drive(self, *, high: bool, at: float | None) -> None:
+        """Give it a level from outside; `at` is the time of the edge, where it is not now."""
+        self.held = high
+        self._edge_at = at
+        self._follow()
+
+    def _follow(self) -> None:
+        if self.held is not None:
+            (self.drive_high if self.held else self.drive_low)()
 
     def _change_state(self, value: float) -> bool:
         changed: bool = super()._change_state(value)
         if changed:
+            if self._edge_at is not None:
+                self._last_change = self._edge_at
             self.factory.watcher(int(self.info.name.removeprefix("GPIO")), bool(value))
         return changed
+
+    def _set_pull(self, value: str) -> None:
+        super()._set_pull(value)
+        self._follow()
+
+    def _get_state(self) -> float:
+        if self.gone:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        return float(super()._get_state())
+
+    _edge_at: float | None = None
 
 
 class WatchedFactory(MockFactory):  # type: ignore[misc]  # gpiozero has no types
@@ -38,6 +68,21 @@ class WatchedFactory(MockFactory):  # type: ignore[misc]  # gpiozero has no type
     def level(self, pin: int) -> bool:
         """The level of a pin, by its BCM number."""
         return bool(self.pin(pin).state)
+
+    def drive(self, pin: int, *, high: bool, at: float | None = None) -> None:
+        """Give an input a level from outside: a contact, a meter's output. The edge happens at `at`, or now.
+
+        The program's own calls come from within this, in the calling thread, as gpiozero's do from its thread.
+        """
+        self.pin(pin).drive(high=high, at=at)
+
+    def lose(self, pin: int) -> None:
+        """Let reading the pin fail from now on."""
+        self.pin(pin).gone = True
+
+    def find_again(self, pin: int) -> None:
+        """Let the pin be read again."""
+        self.pin(pin).gone = False
 
     def is_output(self, pin: int) -> bool:
         """Whether somebody drives the pin."""

@@ -13,8 +13,8 @@ import pytest
 from gpiozero.pins.mock import MockPin
 
 from agent.config import RelaySection
+from agent.devices import open_relays
 from agent.errors import BusyError, DeviceError
-from agent.main import open_relays
 from fakes.pins import WatchedFactory, mock_pins
 from hw.outputs.gpio_relay import GpioRelay
 
