@@ -7,12 +7,22 @@ from collections.abc import Callable
 from tests.fuzz.callers import OWNER
 
 TOKENS = b"/ocpi/2.2.1/tokens/" + "/".join(OWNER).encode()
+LISTS = (b"/ocpi/2.2.1/sessions", b"/ocpi/2.2.1/cdrs")
 METHODS = (b"GET", b"PUT", b"PATCH", b"POST")
 """Without DELETE, which would end the relation that the others need."""
 
 ODD_METHODS = (
     *(b"HEAD", b"OPTIONS", b"TRACE", b"CONNECT", b"get", b"PROPFIND", b"X" * 300, b"G\xc3\xa9T", b"G\x00T", b"(", b""),
     *(b"GET GET", b"M-SEARCH", b"PRI"),
+)
+_QUERIES = (
+    *(b"", b"?", b"&&=&a", b"limit=3", b"offset=248&limit=2", b"limit=1&limit=%32", b"offset=+1", b"offset=%2B1"),
+    *(b"limit=0", b"limit=-1", b"limit=1e9", b"limit=" + b"9" * 15, b"limit=" + b"9" * 5000, b"limit=%C2%B2"),
+    *(b"offset=" + b"9" * 15, b"offset=9223372036854775808", b"offset=0x1", b"offset=%00", b"offset=1;limit=2"),
+    *(b"date_from=" + moment for moment in (b"0001-01-01T00:00:00Z", b"9999-12-31T23:59:59.9Z", b"NaN", b"1e400")),
+    *(b"date_to=" + moment for moment in (b"0001-01-01T00:00:00+14:00", b"9999-12-31T23:59:59.9Z", b"-1", b"1e11")),
+    *(b"date_from=2026-03-01T12:00:00Z%0d%0aX-Injected:+y&limit=1", b"date_to=2030-01-01T00:00:00Z>;rel=x&limit=1"),
+    *(b"date_from=2026-03-01T12:00:00." + b"0" * 9000 + b"Z&limit=1", b"date_from=\xff&date_to=%ff", b"a" * 9000),
 )
 TARGETS = (
     *(
@@ -34,6 +44,8 @@ TARGETS = (
     *(TOKENS + rest for rest in (b"/x?type=%00", b"/x?type=" + b"R" * 5000, b"/%ED%A0%80", b"/;x", b"/+", b"/%25")),
     *(b"/" + b"a" * 8000, b"/ocpi/" + b"%2F" * 20_000, b"/" * 30_000, TOKENS + b"/" + b"a" * 60_000),
     *(b"/ocpi/2.2.1/tokens", b"/ocpi/2.2.1/tokens/DE", b"/ocpi/2.2.1/tokens//ABC/x", b"/ocpi/2.2.1/tokens/D%2FE/A/x"),
+    *(one + b"?" + query for one in LISTS for query in _QUERIES),
+    *(LISTS[0] + rest for rest in (b"/", b"//?limit=1", b"/x", b"/%2e%2e/cdrs", b"/x/charging_preferences", b"%00")),
 )
 VERSIONS = (b"HTTP/1.1", b"HTTP/1.0", b"HTTP/0.9", b"HTTP/2.0", b"HTTP/9.9", b"http/1.1", b"HTTP/1.1 x", b"HTTP/", b"")
 HEADERS = (

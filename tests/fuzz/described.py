@@ -221,7 +221,7 @@ def _operations() -> Iterator[Any]:
 
 def _modes(operation: Any) -> tuple[GenerationMode, GenerationMode]:
     """Where there are only headers, there is no wrong way: each of them may be any text."""
-    wrong = operation.body or operation.path_parameters
+    wrong = operation.body or operation.path_parameters or operation.query
     return GenerationMode.POSITIVE, GenerationMode.NEGATIVE if wrong else GenerationMode.POSITIVE
 
 
@@ -231,7 +231,8 @@ def _changes_credentials(case: Case[Any]) -> bool:
 
 def _opened(drawn: Drawn) -> set[int]:
     """What alone may be answered."""
-    if drawn.caller is As.INVITED and "/tokens/" in drawn.case.operation.path:
+    functional = drawn.case.operation.path.split("/")[2:3]
+    if drawn.caller is As.INVITED and functional and functional[0] != "credentials":
         return {401}
     if drawn.case.operation.path.endswith("/credentials") and drawn.case.method in {"PUT", "DELETE"}:
         return {200, 400, 405} if drawn.case.method == "PUT" or drawn.caller is not As.INVITED else {405}

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from agent.runtime.registration import Registrar
 from agent.runtime.token_push import TokenPush
 from agent.store.peers import PeerStore
 from agent.store.whitelist import Whitelist
+from tests.ocpi_server.kept_charges import Kept, KeptCharges, cdr, session
 
 ROOT = Path(__file__).parents[2]
 PEERS, TOKENS, LOG = "state.db", "whitelist.db", "server.log"
@@ -114,6 +116,7 @@ async def serve(folder: Path, limits: Limits) -> None:
         callers=TokenDesk(store),
         credentials=Reception(store, us, connect, call_back_s=PATIENCE_S),
         tokens=TokenPush(whitelist),
+        reports=_charges(),
         limits=limits,
     )
     registrar = Registrar(store, us, connect)
@@ -125,6 +128,17 @@ async def serve(folder: Path, limits: Limits) -> None:
     await asyncio.gather(running, return_exceptions=True)
     await store.close()
     await whitelist.close()
+
+
+def _charges() -> KeptCharges:
+    """Three pages of each list for `main`, and as much for somebody else."""
+    kept, noon = KeptCharges(), datetime(2026, 3, 1, 12, tzinfo=UTC)
+    for number in range(250):
+        at = noon + timedelta(minutes=number)
+        for peer in ("main", "fickle"):
+            kept.sessions.append(Kept(peer, at, session(number, at)))
+            kept.cdrs.append(Kept(peer, at, cdr(number, at)))
+    return kept
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ from tests.fuzz.run import run, run_into_limits
 
 
 def test_fuzzed_server_answers_everything_well_and_stays_whole(tmp_path: Path) -> None:
-    report = run(tmp_path, described=440, raw=720, warm_up=0)
+    report = run(tmp_path, described=484, raw=720, warm_up=0)
     assert report.findings == []
     assert report.requests >= 1500
 

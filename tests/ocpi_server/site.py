@@ -15,6 +15,7 @@ import httpx
 from agent.model import Token, TokenType, WhitelistType
 from agent.ocpi.server.app import create_app, versions_url
 from agent.ocpi.server.gate import DEFAULT_LIMITS, Limits
+from agent.ocpi.server.ports import ReportsSender
 from agent.ocpi.server.serve import OcpiServer
 from agent.runtime.exchange import Connect, Us, connect_as, new_token
 from agent.runtime.reception import Reception, TokenDesk
@@ -100,6 +101,7 @@ async def site_in(
     taken_parties: Mapping[tuple[str, str], str] | None = None,
     for_others: frozenset[str] = frozenset(),
     locks: Locks | None = None,
+    reports: ReportsSender | None = None,
     head_s: float = 15.0,
     serve: bool = True,
 ) -> AsyncIterator[Site]:
@@ -144,6 +146,7 @@ async def site_in(
         callers=callers,
         credentials=reception,
         tokens=TokenPush(whitelist),
+        reports=reports,
         limits=limits,
         clock=clock.seconds,
     )

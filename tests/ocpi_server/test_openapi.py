@@ -1,6 +1,7 @@
 """The document says what the server does."""
 
 import re
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,20 @@ import httpx
 import pytest
 
 from agent.ocpi.server.openapi import document, rendered
+from tests.ocpi_server.kept_charges import KeptCharges
+from tests.ocpi_server.site import client_of, site_in
 
 REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+async def peer(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
+    """Of a charge point that bills."""
+    async with (
+        site_in(tmp_path, reports=KeptCharges(), serve=False) as site,
+        client_of(site, await site.agreed()) as client,
+    ):
+        yield client
 
 
 def references(part: Any) -> set[str]:

@@ -15,6 +15,7 @@ from agent.ocpi.server.gate import Limits
 from agent.ocpi.server.serve import OcpiServer
 from agent.serving import Serving
 from agent.store.peers import PeerStore
+from agent.store.sessions import SessionStore
 from agent.store.whitelist import Whitelist
 from tests.ocpi_server.site import Site, card, header, site_in
 from tests.scenario.world import configuration
@@ -179,7 +180,8 @@ async def test_agents_server_runs_again_after_a_crash(tmp_path: Path) -> None:
     config = tmp_path / "config.toml"
     config.write_text(configuration(tmp_path, [], [], more=server + evse + reader), encoding="utf-8")
     store, whitelist = await PeerStore.open(tmp_path / "state.db"), await Whitelist.open(tmp_path / "whitelist.db")
-    serving = Serving(load(config), config, store, whitelist)
+    sessions = await SessionStore.open_file(tmp_path / "state.db")
+    serving = Serving(load(config), config, store, whitelist, sessions)
     for _ in range(2):
         serving.listen()
         running = asyncio.create_task(serving.run())
@@ -187,6 +189,7 @@ async def test_agents_server_runs_again_after_a_crash(tmp_path: Path) -> None:
             _, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.close()
             await killed(running)
+    await sessions.close()
     await store.close()
     await whitelist.close()
 

@@ -1,6 +1,7 @@
 """The ASGI application: which path is which module's, and how its objects are read and written.
 
-OCPI 2.2.1 version_information_endpoint, credentials, and mod_tokens' Receiver Interface.
+OCPI 2.2.1 version_information_endpoint, credentials, mod_tokens' Receiver Interface, and the Sender Interfaces of
+mod_sessions and mod_cdrs.
 """
 
 import logging
@@ -17,10 +18,12 @@ from agent.ocpi.envelope import UNREADABLE
 from agent.ocpi.server.answers import Answer, failed, refused, success, written
 from agent.ocpi.server.gate import DEFAULT_LIMITS, Gate, Incoming, Limits
 from agent.ocpi.server.limits import is_nested_too_deep
+from agent.ocpi.server.lists import PulledList
 from agent.ocpi.server.ports import (
     Callers,
     CredentialsReceiver,
     Refusal,
+    ReportsSender,
     Stored,
     TokenKey,
     TokensReceiver,
@@ -45,15 +48,16 @@ def create_app(
     callers: Callers,
     credentials: CredentialsReceiver,
     tokens: TokensReceiver,
+    reports: ReportsSender | None = None,
     limits: Limits = DEFAULT_LIMITS,
     clock: Callable[[], float] = time.monotonic,
 ) -> Gate:
     """Everything below `public_url`, under which the peers reach us: its path is the base path here, too.
 
-    `clock` gives seconds for the limits.
+    Without `reports` there are neither sessions nor CDRs to pull. `clock` gives seconds for the limits.
     """
-    modules = _Modules(public_url.rstrip("/"), credentials, tokens)
-    return Gate(modules.answer, callers=callers, limits=limits, us=us, functional=modules.tokens_path, clock=clock)
+    modules = _Modules(public_url.rstrip("/"), credentials, tokens, reports)
+    return Gate(modules.answer, callers=callers, limits=limits, us=us, functional=modules.functional, clock=clock)
 
 
 def versions_url(public_url: str) -> str:
@@ -64,18 +68,28 @@ def versions_url(public_url: str) -> str:
 class _Modules:
     """Which path is answered by what, and how."""
 
-    def __init__(self, public_url: str, credentials: CredentialsReceiver, tokens: TokensReceiver) -> None:
+    def __init__(
+        self,
+        public_url: str,
+        credentials: CredentialsReceiver,
+        tokens: TokensReceiver,
+        reports: ReportsSender | None,
+    ) -> None:
         base, root = unquote(urlsplit(public_url).path), f"{public_url}/{VERSION}"
-        self.tokens_path = f"{base}/{VERSION}/tokens"
+        self._tokens_path = f"{base}/{VERSION}/tokens"
         self._above_key = len(f"{urlsplit(public_url).path}/{VERSION}/tokens".split("/"))
         self._credentials = credentials
         self._tokens = tokens
+        lists = {"sessions": reports.sessions_of, "cdrs": reports.cdrs_of} if reports else {}
+        self.functional = tuple(f"{base}/{VERSION}/{module}" for module in ("tokens", *lists))
+        """The paths of functional modules, as OCPI calls those beside versions and credentials."""
         self._versions = [Version(VERSION, root)]
         self._details = VersionDetails(
             [
                 # SENDER is what the chapter advises for this module, whose role means nothing.
                 Endpoint("credentials", f"{root}/credentials", "SENDER"),
                 Endpoint("tokens", f"{root}/tokens", "RECEIVER"),
+                *(Endpoint(module, f"{root}/{module}", "SENDER") for module in lists),
             ],
             VERSION,
         )
@@ -89,11 +103,15 @@ class _Modules:
                 "PUT": self._update,
                 "DELETE": self._unregister,
             },
+            **{
+                f"{base}/{VERSION}/{module}": {"GET": PulledList(f"{root}/{module}", read).get}
+                for module, read in lists.items()
+            },
         }
 
     async def answer(self, request: Incoming) -> Answer:
         """404 and 405 included."""
-        below_tokens = request.path.startswith(f"{self.tokens_path}/")
+        below_tokens = request.path.startswith(f"{self._tokens_path}/")
         methods = self._of_token if below_tokens else self._at.get(request.path)
         if methods is None:
             return failed(404, "there is nothing here")

@@ -74,15 +74,15 @@ class Gate:
         callers: Callers,
         limits: Limits,
         us: tuple[str, str],
-        functional: str,
+        functional: tuple[str, ...],
         clock: Callable[[], float],
     ) -> None:
-        """`functional`: the path below which a complete registration is needed and messages are routed."""
+        """`functional`: the paths from which on a complete registration is needed and messages are routed."""
         self._answer = answer
         self._callers = callers
         self._limits = limits
         self._us = tuple(part.encode() for part in us)
-        self._functional = functional
+        self._functional = tuple(f"{path}/" for path in functional)
         self._requests = PerMinute(limits.requests_per_minute, clock=clock)
         self._failed_logins = PerMinute(limits.failed_logins_per_minute, clock=clock)
 
@@ -91,7 +91,7 @@ class Gate:
         assert scope["type"] == "http"
         headers = dict(reversed(scope["headers"]))  # of several the first one
         target = _target(scope)
-        functional = f"{target.path}/".startswith(f"{self._functional}/")
+        functional = f"{target.path}/".startswith(self._functional)
         try:
             answer = await self._pass(scope, receive, headers, target, functional=functional)
         except Gone:

@@ -5,9 +5,11 @@ Written by hand from the chapters, not made from the structs: those read lenient
 
 import json
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 from agent import __version__
+from agent.ocpi.server import openapi_charges
 from agent.ocpi.versions import VERSION
 
 _Object = dict[str, Any]
@@ -18,8 +20,17 @@ _HEADERS: dict[str, _Object] = {
     "OCPI-from-country-code": {"type": "string"},
     "OCPI-from-party-id": {"type": "string"},
     "Retry-After": {"type": "integer", "minimum": 1, "description": "Seconds"},
+    "X-Total-Count": {"type": "integer", "minimum": 0, "description": "All that match, on whatever page"},
+    "X-Limit": {"type": "integer", "minimum": 1, "description": "The most objects that a page can have"},
+    "Link": {"type": "string", "description": 'The next page: `<URL>; rel="next"`. None on the last one'},
 }
 """What answers carry."""
+
+_OF_PAGES = ("X-Total-Count", "X-Limit", "Link")
+"""Not on a refusal, which is HTTP 200 as well."""
+
+_MOST = 10**15 - 1
+"""Of a number in a query."""
 
 
 def document(public_url: str = "https://cpo.example.com/ocpi") -> _Object:
@@ -29,7 +40,8 @@ def document(public_url: str = "https://cpo.example.com/ocpi") -> _Object:
         "info": {
             "title": "chargepoint-agent, OCPI 2.2.1 server",
             "version": __version__,
-            "description": "Versions, Credentials, and the receiver interface of Tokens. Every answer is an envelope.",
+            "description": "Versions, Credentials, the receiver interface of Tokens, and, where the charge point bills,"
+            " the sender interfaces of Sessions and CDRs. Every answer is an envelope.",
         },
         "servers": [{"url": public_url}],
         "security": [{"credentialsToken": []}],
@@ -38,6 +50,8 @@ def document(public_url: str = "https://cpo.example.com/ocpi") -> _Object:
             f"/{VERSION}": {"get": _operation("Our modules", {"200": _data("VersionDetails")})},
             f"/{VERSION}/credentials": _credentials(),
             f"/{VERSION}/tokens/{{country_code}}/{{party_id}}/{{token_uid}}": _tokens(),
+            f"/{VERSION}/sessions": {"get": _pages("The sessions that are the caller's to know of", "Session")},
+            f"/{VERSION}/cdrs": {"get": _pages("The CDRs that are the caller's to pay", "CDR")},
         },
         "components": {
             "securitySchemes": {
@@ -48,7 +62,9 @@ def document(public_url: str = "https://cpo.example.com/ocpi") -> _Object:
                     "description": "`Token`, a space, and the credentials token in base64",
                 }
             },
-            "headers": {name: {"required": True, "schema": schema} for name, schema in _HEADERS.items()},
+            "headers": {
+                name: {"required": name not in _OF_PAGES, "schema": schema} for name, schema in _HEADERS.items()
+            },
             "schemas": _schemas(),
         },
     }
@@ -91,6 +107,21 @@ def _tokens() -> _Object:
     }
 
 
+def _pages(summary: str, of: str) -> _Object:
+    """OCPI 2.2.1 transport_and_format, Pagination."""
+    moment = {"$ref": "#/components/schemas/DateTime"}
+    part = [
+        _parameter("date_from", "query", moment),
+        _parameter("date_to", "query", moment),
+        _parameter("offset", "query", {"type": "integer", "minimum": 0, "maximum": _MOST, "default": 0}),
+        _parameter("limit", "query", {"type": "integer", "minimum": 1, "maximum": _MOST, "default": 100}),
+    ]
+    operation = _operation(summary, {"200": _list_of(of)}, routed=True)
+    operation["parameters"] += part
+    operation["responses"]["200"]["headers"] |= _named_headers(_OF_PAGES)
+    return operation
+
+
 def _operation(summary: str, responses: _Object, body: str | None = None, *, routed: bool = False) -> _Object:
     everywhere = {
         "400": _refusal("No HTTP, or no JSON"),
@@ -123,6 +154,10 @@ def _headers(status: str, names: list[str]) -> _Object:
         names = [name for name in names if name.startswith("X-")]
     if status == "429":
         names = [*names, "Retry-After"]
+    return _named_headers(names)
+
+
+def _named_headers(names: Iterable[str]) -> _Object:
     return {name: {"$ref": f"#/components/headers/{name}"} for name in names}
 
 
@@ -194,6 +229,7 @@ def _schemas() -> _Object:
         ),
         **_credentials_schemas(),
         **_token_schemas(),
+        **openapi_charges.schemas(),
     }
 
 

@@ -1,16 +1,18 @@
-"""What the server needs of the rest: whose a token is, and what the credentials and tokens modules do with a request.
+"""What the server needs of the rest: whose a token is, and what the modules do with a request.
 
 A request that can't be fulfilled is a value, `Refusal`. Exceptions are broken parts; the server answers them with 500.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from enum import StrEnum
 from typing import NamedTuple, Protocol
 
 import msgspec
 
 from agent import model
+from agent.charges import Page
 from agent.ocpi.addressing import Party
 from agent.ocpi.credentials import Credentials
 from agent.ocpi.tokens import Token, TokenType
@@ -116,4 +118,25 @@ class TokensReceiver(Protocol):
 
     async def patch(self, caller: Caller, key: TokenKey, changes: dict[str, msgspec.Raw]) -> Stored | Refusal:
         """PATCH."""
+        ...
+
+
+class ReportsSender(Protocol):
+    """The sender interfaces of the Sessions and CDRs modules: OCPI 2.2.1 mod_sessions, mod_cdrs.
+
+    `last_updated` is from `date_from` on and before `date_to`; None does not restrict. Of those, `limit` objects from
+    the `offset`th on come back, as they were written. However others change meanwhile, one that does not never gets
+    a place further ahead: who reads page by page would miss it.
+    """
+
+    async def sessions_of(
+        self, peer: str, date_from: datetime | None, date_to: datetime | None, offset: int, limit: int, /
+    ) -> Page:
+        """The sessions that are told to `peer`, and no others."""
+        ...
+
+    async def cdrs_of(
+        self, peer: str, date_from: datetime | None, date_to: datetime | None, offset: int, limit: int, /
+    ) -> Page:
+        """The same of its CDRs."""
         ...
