@@ -1,31 +1,19 @@
-"""What the driver reads: every decision and notice, in four languages, short enough for two lines of sixteen.
+"""What the driver reads: every decision and text, in four languages, short enough for two lines of sixteen.
 
-Wordings and the choice between them belong here, and whose words are shown: ours or the peer's. What a display
-can show of a text is `glyphs`' business.
+Wordings and the choice between them belong here, and whose words are shown: ours or the peer's. When a text is shown
+is the machine's business (`evse_effects`), what a display can show of it is `glyphs`'.
 """
 
 from collections.abc import Sequence
-from enum import StrEnum
 from functools import lru_cache
 from itertools import product
 
+from agent.core.evse_effects import Text
 from agent.core.glyphs import can_show, fit, fits
 from agent.model import REFUSALS, Decision, Outcome, Reason, Source, Verdict
 
 LANGUAGES = ("en", "de", "nl", "fr")
 """The driver's languages that we speak, ISO 639-1."""
-
-
-class Notice(StrEnum):
-    """What stands on the display while there is no decision to show."""
-
-    IDLE = "idle"
-    ASKING = "asking"
-    CHARGING = "charging"
-    OUT_OF_ORDER = "out-of-order"
-    STOPPED_LATE = "stopped-late"
-    """A refusal came after the fallback had accepted, and the policy is to stop."""
-
 
 _Wordings = dict[str, tuple[str, ...]]
 """By language, the fullest wording first: the first that the display has room for is shown. `|` ends a line."""
@@ -40,11 +28,20 @@ def _join(cause: _Wordings, end: _Wordings) -> _Wordings:
     return {language: tuple("|".join(both) for both in product(cause[language], end[language])) for language in cause}
 
 
-_PLUG_IN = _say(
+_ACCEPTED_PLUG_IN = _say(
     en="Card accepted|Please plug in / Card accepted",
     de="Karte akzeptiert|Bitte einstecken / Karte akzeptiert",
     nl="Pas geaccepteerd|Sluit de kabel aan / Pas geaccepteerd|Sluit kabel aan / Pas geaccepteerd",
     fr="Carte acceptée|Branchez le câble / Carte acceptée|Branchez-vous / Carte acceptée",
+)
+_ACCEPTED_CHARGING = _say(
+    en="Card accepted|Charging / Card accepted",
+    de="Karte akzeptiert|Laden läuft / Karte akzeptiert",
+    nl="Pas geaccepteerd|Aan het laden / Pas geaccepteerd",
+    fr="Carte acceptée|Charge en cours / Carte acceptée",
+)
+_NOT_ACCEPTED = _say(
+    en="Card not accepted", de="Karte nicht akzeptiert", nl="Pas niet geaccepteerd", fr="Carte refusée"
 )
 _NOT_CHECKED = _say(
     en="Card can't be checked|Please try again / Can't check card",
@@ -87,40 +84,124 @@ _UNCHECKED = _say(
 _OUT_OF_ORDER = _join(_say(en="Out of order", de="Außer Betrieb", nl="Buiten gebruik", fr="Hors service"), _CALL)
 _STOPPED = _say(en="Charging stopped", de="Laden beendet", nl="Laden gestopt", fr="Charge terminée")
 
-_NOTICES: dict[Notice, _Wordings] = {
-    Notice.IDLE: _say(
+_IN_USE = _say(
+    en="In use by another card",
+    de="Belegt durch andere Karte",
+    nl="In gebruik door andere pas",
+    fr="Occupée par une autre carte",
+)
+_TOO_LATE = _say(
+    en="That took too long|Please try again / Please try again",
+    de="Das dauerte zu lange|Bitte nochmals versuchen / Bitte nochmals versuchen",
+    nl="Dat duurde te lang|Probeer het opnieuw / Probeer het opnieuw",
+    fr="Délai dépassé|Veuillez réessayer / Délai dépassé|Réessayez",
+)
+_CARD_STOPS = _say(
+    en="Hold your card to the reader to stop / Tap card to stop",
+    de="Zum Beenden Karte an den Leser halten / Stopp mit Karte",
+    nl="Houd uw pas voor de lezer om te stoppen / Stop met uw pas",
+    fr="Présentez votre carte pour arrêter / Arrêt par carte",
+)
+
+_TEXTS: dict[Text, _Wordings] = {
+    Text.IDLE: _say(
         en="Please hold your card to the reader / Hold your card to the reader",
         de="Bitte Karte an den Leser halten",
         nl="Houd uw pas voor de lezer",
         fr="Présentez votre carte au lecteur",
     ),
-    Notice.ASKING: _say(
+    Text.TAP_CARD: _say(
+        en="Plugged in|Please hold your card to the reader / Plugged in|Please tap card",
+        de="Eingesteckt|Bitte Karte an den Leser halten / Eingesteckt|Karte vorhalten",
+        nl="Aangesloten|Houd uw pas voor de lezer / Aangesloten|Bied uw pas aan",
+        fr="Câble branché|Présentez votre carte au lecteur / Câble branché|Passez la carte",
+    ),
+    Text.ASKING: _say(
         en="One moment…|Checking your card / One moment…",
         de="Einen Moment…|Karte wird geprüft / Einen Moment…",
         nl="Een ogenblik…|Pas wordt gecontroleerd / Een ogenblik…",
         fr="Un instant…|Vérification en cours / Un instant…",
     ),
-    Notice.CHARGING: _say(
-        en="Charging|Hold your card to the reader to stop / Charging|Tap card to stop",
-        de="Laden läuft|Zum Beenden Karte an den Leser halten / Laden läuft|Stopp mit Karte",
-        nl="Aan het laden|Houd uw pas voor de lezer om te stoppen / Aan het laden|Stop met uw pas",
-        fr="Charge en cours|Présentez votre carte pour arrêter / Charge en cours|Arrêt par carte",
+    Text.REFUSED: _NOT_ACCEPTED,
+    Text.NOT_RECORDED: _OUT_OF_ORDER,
+    Text.TOO_LATE: _TOO_LATE,
+    Text.PLUG_IN: _say(en="Please plug in", de="Bitte einstecken", nl="Sluit de kabel aan", fr="Branchez le câble"),
+    Text.CHARGING: _join(_say(en="Charging", de="Laden läuft", nl="Aan het laden", fr="Charge en cours"), _CARD_STOPS),
+    Text.CHARGING_WITHOUT_READER: _say(
+        en="Charging|Card reader out of order|Unplug to stop / Charging|Unplug to stop",
+        de="Laden läuft|Kartenleser defekt|Zum Beenden ausstecken / Laden läuft|Ende: Ausstecken",
+        nl="Aan het laden|Paslezer defect|Koppel los om te stoppen / Aan het laden|Stop: koppel los",
+        fr="Charge en cours|Lecteur hors service|Débranchez pour arrêter / Charge en cours|Fin : débrancher",
     ),
-    Notice.OUT_OF_ORDER: _OUT_OF_ORDER,
-    Notice.STOPPED_LATE: _join(
+    Text.SUSPENDED: _join(
+        _say(en="Charging paused", de="Laden pausiert", nl="Laden gepauzeerd", fr="Charge en pause"), _CARD_STOPS
+    ),
+    Text.IN_USE: _IN_USE,
+    Text.CANCELLED: _say(en="Charging cancelled", de="Laden abgebrochen", nl="Laden geannuleerd", fr="Charge annulée"),
+    Text.STOPPED: _STOPPED,
+    Text.STOPPED_LATE: _join(
         _STOPPED, _say(en="Card refused", de="Karte abgelehnt", nl="Pas geweigerd", fr="Carte refusée")
+    ),
+    Text.STOPPED_BY_OPERATOR: _join(
+        _STOPPED,
+        _say(en="by the operator", de="vom Betreiber", nl="door de beheerder / door beheerder", fr="par l'exploitant"),
+    ),
+    Text.UNPLUGGED: _join(
+        _STOPPED,
+        _say(en="Cable unplugged", de="Kabel abgezogen", nl="Kabel losgekoppeld / Kabel los", fr="Câble débranché"),
+    ),
+    Text.UNPLUG: _join(
+        _STOPPED,
+        _say(
+            en="Please unplug",
+            de="Bitte ausstecken",
+            nl="Koppel de kabel los / Koppel kabel los",
+            fr="Débranchez le câble / Débranchez",
+        ),
+    ),
+    Text.CONNECTION_TIMEOUT: _say(
+        en="Cable not plugged in|Please hold your card to the reader again / Not plugged in|Tap card again",
+        de="Nicht eingesteckt|Bitte Karte erneut an den Leser halten / Kein Kabel|Karte vorhalten",
+        nl="Niet aangesloten|Houd uw pas opnieuw voor de lezer / Niet aangesloten|Bied uw pas aan",
+        fr="Câble non branché|Présentez à nouveau votre carte / Pas de câble|Passez la carte",
+    ),
+    Text.OUT_OF_ORDER: _OUT_OF_ORDER,
+    Text.RESUMED: _say(
+        en="Power is back|Charging resumed",
+        de="Strom wieder da|Laden läuft weiter / Strom wieder da|Laden läuft",
+        nl="Stroom is terug|Laden gaat verder / Stroom is terug|Laden hervat",
+        fr="Courant rétabli|La charge reprend / Courant rétabli|Charge reprise",
+    ),
+    Text.POWER_LOST: _join(
+        _say(en="Power failure", de="Stromausfall", nl="Stroomstoring", fr="Panne de courant"), _STOPPED
     ),
 }
 
-_ACCEPTED: dict[Reason, _Wordings] = {
-    **dict.fromkeys((Reason.ALLOWED, Reason.WHITELISTED), _PLUG_IN),
-    **dict.fromkeys((Reason.UNREACHABLE, Reason.BREAKER_OPEN), _join(_UNREACHABLE, _PLUG_IN)),
-    Reason.TIMEOUT: _join(_NO_ANSWER, _PLUG_IN),
-    **dict.fromkeys((Reason.SERVER_ERROR, Reason.OCPI_ERROR, Reason.RATE_LIMITED), _join(_BACKEND_FAULT, _PLUG_IN)),
-    **dict.fromkeys((Reason.MALFORMED, Reason.OVERSIZED), _join(_BACKEND_FAULT, _PLUG_IN)),
-    **dict.fromkeys((Reason.REJECTED, Reason.UNAUTHORIZED), _join(_SET_UP_FAULT, _PLUG_IN)),
-    Reason.NO_PEER: _join(_UNCHECKED, _PLUG_IN),
+
+def _accepted(end: _Wordings) -> dict[Reason, _Wordings]:
+    """What an accepted card reads, by why it was accepted; `end` is what follows from it."""
+    return {
+        **dict.fromkeys((Reason.ALLOWED, Reason.WHITELISTED), end),
+        **dict.fromkeys((Reason.UNREACHABLE, Reason.BREAKER_OPEN), _join(_UNREACHABLE, end)),
+        Reason.TIMEOUT: _join(_NO_ANSWER, end),
+        **dict.fromkeys((Reason.SERVER_ERROR, Reason.OCPI_ERROR, Reason.RATE_LIMITED), _join(_BACKEND_FAULT, end)),
+        **dict.fromkeys((Reason.MALFORMED, Reason.OVERSIZED), _join(_BACKEND_FAULT, end)),
+        **dict.fromkeys((Reason.REJECTED, Reason.UNAUTHORIZED), _join(_SET_UP_FAULT, end)),
+        Reason.NO_PEER: _join(_UNCHECKED, end),
+    }
+
+
+_PLUG_IN = (_ACCEPTED_PLUG_IN, _accepted(_ACCEPTED_PLUG_IN))
+_CHARGING = (_ACCEPTED_CHARGING, _accepted(_ACCEPTED_CHARGING))
+_ACCEPTED: dict[Text | None, tuple[_Wordings, dict[Reason, _Wordings]]] = {
+    None: _PLUG_IN,
+    Text.PLUG_IN: _PLUG_IN,
+    Text.CHARGING: _CHARGING,
+    Text.CHARGING_WITHOUT_READER: _CHARGING,
 }
+"""By what follows from the card; first for a reason that says nothing about an accept, as "invalid" with a policy that
+accepts it all the same. Whatever else follows goes before the card: "accepted" would be a lie."""
+
 _REFUSED: dict[Reason, _Wordings] = {
     Reason.BLOCKED: _say(en="Card blocked", de="Karte gesperrt", nl="Pas geblokkeerd", fr="Carte bloquée"),
     Reason.EXPIRED: _say(en="Card expired", de="Karte abgelaufen", nl="Pas verlopen", fr="Carte expirée"),
@@ -154,31 +235,13 @@ _REFUSED: dict[Reason, _Wordings] = {
         fr="Carte non vérifiable ici",
     ),
 }
+_STOPS = frozenset({Reason.STOPPED_SAME_CARD, Reason.STOPPED_GROUP_CARD})
 _EITHER_WAY: dict[Reason, _Wordings] = {
-    **dict.fromkeys((Reason.STOPPED_SAME_CARD, Reason.STOPPED_GROUP_CARD), _STOPPED),
-    Reason.IN_USE: _say(
-        en="In use by another card",
-        de="Belegt durch andere Karte",
-        nl="In gebruik door andere pas",
-        fr="Occupée par une autre carte",
-    ),
+    Reason.IN_USE: _IN_USE,
     **dict.fromkeys((Reason.STORAGE_FAULT, Reason.RELAY_FAULT, Reason.AGENT_FAULT), _OUT_OF_ORDER),
-    Reason.TOO_LATE: _say(
-        en="That took too long|Please try again / Please try again",
-        de="Das dauerte zu lange|Bitte nochmals versuchen / Bitte nochmals versuchen",
-        nl="Dat duurde te lang|Probeer het opnieuw / Probeer het opnieuw",
-        fr="Délai dépassé|Veuillez réessayer / Délai dépassé|Réessayez",
-    ),
+    Reason.TOO_LATE: _TOO_LATE,
 }
-"""What the EVSE itself came to, and what the driver must know whoever had accepted the card."""
-
-_OTHERWISE = {
-    Verdict.ACCEPTED: _PLUG_IN,
-    Verdict.REFUSED: _say(
-        en="Card not accepted", de="Karte nicht akzeptiert", nl="Pas niet geaccepteerd", fr="Carte refusée"
-    ),
-}
-"""For a reason that says nothing about such a verdict, as "invalid" with a policy that accepts it all the same."""
+"""What the driver must know whoever had accepted the card."""
 
 _PEERS_WORDS = {(Verdict.ACCEPTED, Reason.ALLOWED)} | {
     (Verdict.REFUSED, Reason(refusal)) for refusal in REFUSALS - {Outcome.OTHER_EVSE}
@@ -186,22 +249,28 @@ _PEERS_WORDS = {(Verdict.ACCEPTED, Reason.ALLOWED)} | {
 """Where the peer's own text says what the driver gets. To a card for another EVSE the peer has said "welcome"."""
 
 
-def text_for(decision: Decision, *, language: str, columns: int, rows: int, charset: str) -> tuple[str, ...]:
+def text_for(
+    decision: Decision, *, then: Text | None = None, language: str, columns: int, rows: int, charset: str
+) -> tuple[str, ...]:
     """Say the decision in the driver's words, in lines that fit the display; `language` is for cards without one.
+
+    `then` is what follows at the EVSE; None asks for the plug, as where nobody can see whether it is in.
 
     The peer's text goes first where the peer decided and the display can show it, whatever its language: OCPI 2.2.1
     mod_tokens, AuthorizationInfo.info. Otherwise the words are ours, in the token's language if we speak it.
     """
-    peers = _peers_words(decision)
+    peers = _peers_words(decision, then)
     if can_show(peers, charset):
         return fit(peers, columns, rows, charset)
-    ours = _wordings(decision)[_spoken(language, decision.token.language if decision.token else None)]
+    ours = _wordings(decision, then)[_spoken(language, decision.token.language if decision.token else None)]
     return _lay_out(ours, columns, rows, charset)
 
 
-def notice(which: Notice, *, language: str, columns: int, rows: int, charset: str) -> tuple[str, ...]:
-    """Say what stands between decisions, in lines that fit the display, in English where we don't speak `language`."""
-    return _lay_out(_NOTICES[which][_spoken(language)], columns, rows, charset)
+def notice(
+    which: Text, *, drivers: str | None = None, language: str, columns: int, rows: int, charset: str
+) -> tuple[str, ...]:
+    """Say what is no decision, in lines that fit the display: in the driver's language, else `language`, or English."""
+    return _lay_out(_TEXTS[which][_spoken(language, drivers)], columns, rows, charset)
 
 
 def _spoken(default: str, drivers: str | None = None) -> str:
@@ -210,14 +279,23 @@ def _spoken(default: str, drivers: str | None = None) -> str:
     return next((language for language in wanted if language in LANGUAGES), "en")
 
 
-def _peers_words(decision: Decision) -> str:
+def _peers_words(decision: Decision, then: Text | None) -> str:
     decided = decision.source is Source.REALTIME and (decision.verdict, decision.reason) in _PEERS_WORDS
-    return decision.info.text if decided and decision.info else ""
+    came_of_it = decision.verdict is Verdict.REFUSED or then in _ACCEPTED
+    return decision.info.text if decided and came_of_it and decision.info else ""
 
 
-def _wordings(decision: Decision) -> _Wordings:
-    by_verdict = _ACCEPTED if decision.verdict is Verdict.ACCEPTED else _REFUSED
-    return _EITHER_WAY.get(decision.reason) or by_verdict.get(decision.reason) or _OTHERWISE[decision.verdict]
+def _wordings(decision: Decision, then: Text | None) -> _Wordings:
+    if decision.reason in _EITHER_WAY:
+        return _EITHER_WAY[decision.reason]
+    if decision.reason in _STOPS:
+        return _TEXTS[then or Text.STOPPED]
+    if decision.verdict is Verdict.REFUSED:
+        return _REFUSED.get(decision.reason, _NOT_ACCEPTED)
+    if then is None or then in _ACCEPTED:
+        plain, by_reason = _ACCEPTED[then]
+        return by_reason.get(decision.reason, plain)
+    return _TEXTS[then]
 
 
 @lru_cache(maxsize=512)  # a display's shape never changes and our texts are few: a tap pays a look-up

@@ -10,8 +10,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from agent.core import texts
+from agent.core.evse_effects import Text
 from agent.core.glyphs import MAX_TEXT, can_show, fit, fits, sanitise
-from agent.core.texts import LANGUAGES, Notice, notice, text_for
+from agent.core.texts import LANGUAGES, notice, text_for
 from agent.model import (
     REFUSALS,
     SILENCES,
@@ -39,6 +40,8 @@ ANY_TEXT = st.one_of(
     st.text(alphabet="ab \u00e4\u2026\u2013\u20ac\u0301\u200b\u202e\u6f22\x1b[31m\n\ud800\ufdfa\u00bd", max_size=80),
 )
 """All of Unicode, lone surrogates included, and a brew of what is known to be hard."""
+STARTS = (None, Text.PLUG_IN, Text.CHARGING, Text.CHARGING_WITHOUT_READER)
+"""What may follow from an accepted card, where nothing is in its way."""
 ANY_CHARSET = st.sampled_from([charset.value for charset in Charset])
 
 
@@ -56,8 +59,19 @@ def answered(text: str, outcome: Outcome = Outcome.BLOCKED, verdict: Verdict = V
     return Decision(verdict, Reason(outcome), Source.REALTIME, info=DisplayText("xx", text))
 
 
-def show(decision: Decision, language: str = "en", columns: int = 20, rows: int = 4, charset: str = "utf-8") -> str:
-    return " | ".join(text_for(decision, language=language, columns=columns, rows=rows, charset=charset))
+def show(
+    decision: Decision,
+    language: str = "en",
+    columns: int = 20,
+    rows: int = 4,
+    charset: str = "utf-8",
+    then: Text | None = None,
+) -> str:
+    return " | ".join(text_for(decision, then=then, language=language, columns=columns, rows=rows, charset=charset))
+
+
+def tell(what: Text, language: str = "en", columns: int = 20, rows: int = 2, drivers: str | None = None) -> str:
+    return " | ".join(notice(what, drivers=drivers, language=language, columns=columns, rows=rows, charset="utf-8"))
 
 
 def speaks(language: str | None) -> Token:
@@ -77,16 +91,18 @@ def speaks(language: str | None) -> Token:
 
 def our_words(charset: str) -> set[str]:
     """Every whole word of every wording, as a display of that charset spells it."""
-    tables = (texts._ACCEPTED, texts._REFUSED, texts._EITHER_WAY, texts._OTHERWISE, texts._NOTICES)
-    wordings = [w for table in tables for by_language in table.values() for ws in by_language.values() for w in ws]
+    accepted = [by_reason for _, by_reason in texts._ACCEPTED.values()]
+    tables = (*accepted, texts._REFUSED, texts._EITHER_WAY)
+    said = [*texts._TEXTS.values(), *(by_language for table in tables for by_language in table.values())]
+    wordings = [wording for by_language in said for in_one in by_language.values() for wording in in_one]
     return {fit(word, 80, 1, charset)[0] for wording in wordings for word in wording.replace("|", " ").split()}
 
 
 def everything_we_say(language: str, columns: int, rows: int, charset: str) -> Iterator[tuple[str, ...]]:
     display = {"language": language, "columns": columns, "rows": rows, "charset": charset}
-    for reason, verdict in product(Reason, Verdict):
-        yield text_for(decided(reason, verdict), **display)  # type: ignore[arg-type]
-    for what in Notice:
+    for reason, verdict, then in product(Reason, Verdict, (None, *Text)):
+        yield text_for(decided(reason, verdict), then=then, **display)  # type: ignore[arg-type]
+    for what in Text:
         yield notice(what, **display)  # type: ignore[arg-type]
 
 
@@ -97,17 +113,15 @@ def everything_we_say(language: str, columns: int, rows: int, charset: str) -> I
 def test_our_texts_on_every_display_are_shown_whole(language: str, columns: int, rows: int, charset: str) -> None:
     whole = our_words(charset)
     shown = list(everything_we_say(language, columns, rows, charset))
-    assert len(shown) == len(Reason) * len(Verdict) + len(Notice)
+    assert len(shown) == len(Reason) * len(Verdict) * (1 + len(Text)) + len(Text)
     assert [lines for lines in shown if not set(" ".join(lines).split()) <= whole] == []
     assert [lines for lines in shown if len(lines) > rows or max(map(columns_of, lines)) > columns] == []
 
 
 @pytest.mark.parametrize(("language", "columns", "rows", "charset"), DISPLAYS)
-def test_our_decisions_on_every_display_are_never_cut(language: str, columns: int, rows: int, charset: str) -> None:
-    shown = [
-        text_for(decided(*pair), language=language, columns=columns, rows=rows, charset=charset)
-        for pair in product(Reason, Verdict)
-    ]
+def test_our_texts_on_every_display_are_never_cut(language: str, columns: int, rows: int, charset: str) -> None:
+    asking = notice(Text.ASKING, language=language, columns=columns, rows=rows, charset=charset)
+    shown = set(everything_we_say(language, columns, rows, charset)) - {asking}
     assert [lines for lines in shown if lines[-1].endswith(("…", "..."))] == []
 
 
@@ -177,18 +191,78 @@ def test_display_too_small_for_any_wording_gets_the_shortest_one_cut() -> None:
     assert show(decided(Reason.BLOCKED, Verdict.REFUSED), columns=8, rows=1) == "Card bl…"
 
 
+TEXTS_IN_ENGLISH = {
+    Text.IDLE: "Please hold your | card to the reader",
+    Text.TAP_CARD: "Plugged in | Please tap card",
+    Text.ASKING: "One moment… | Checking your card",
+    Text.REFUSED: "Card not accepted",
+    Text.NOT_RECORDED: "Out of order | Please call",
+    Text.TOO_LATE: "That took too long | Please try again",
+    Text.PLUG_IN: "Please plug in",
+    Text.CHARGING: "Charging | Tap card to stop",
+    Text.CHARGING_WITHOUT_READER: "Charging | Unplug to stop",
+    Text.SUSPENDED: "Charging paused | Tap card to stop",
+    Text.IN_USE: "In use by another | card",
+    Text.CANCELLED: "Charging cancelled",
+    Text.STOPPED: "Charging stopped",
+    Text.STOPPED_LATE: "Charging stopped | Card refused",
+    Text.STOPPED_BY_OPERATOR: "Charging stopped | by the operator",
+    Text.UNPLUGGED: "Charging stopped | Cable unplugged",
+    Text.UNPLUG: "Charging stopped | Please unplug",
+    Text.CONNECTION_TIMEOUT: "Not plugged in | Tap card again",
+    Text.OUT_OF_ORDER: "Out of order | Please call",
+    Text.RESUMED: "Power is back | Charging resumed",
+    Text.POWER_LOST: "Power failure | Charging stopped",
+}
+
+
+@pytest.mark.parametrize("what", Text)
+def test_text_on_two_lines_of_twenty_says_it_in_english(what: Text) -> None:
+    assert tell(what) == TEXTS_IN_ENGLISH[what]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_text_reads_differently_from_every_other_but_for_faults(language: str) -> None:
+    assert len({tell(what, language, 16, 2) for what in set(Text) - {Text.NOT_RECORDED}}) == len(Text) - 1
+
+
+def test_lost_reader_is_named_where_there_is_room() -> None:
+    assert tell(Text.CHARGING_WITHOUT_READER, rows=4) == "Charging | Card reader out of | order | Unplug to stop"
+
+
+# What follows from a decision
+
+
 @pytest.mark.parametrize(
-    ("what", "expected"),
+    ("reason", "then", "expected"),
     [
-        (Notice.IDLE, ("Please hold your", "card to the reader")),
-        (Notice.ASKING, ("One moment…", "Checking your card")),
-        (Notice.CHARGING, ("Charging", "Tap card to stop")),
-        (Notice.OUT_OF_ORDER, ("Out of order", "Please call")),
-        (Notice.STOPPED_LATE, ("Charging stopped", "Card refused")),
+        (Reason.WHITELISTED, None, "Card accepted | Please plug in"),
+        (Reason.WHITELISTED, Text.PLUG_IN, "Card accepted | Please plug in"),
+        (Reason.WHITELISTED, Text.CHARGING, "Card accepted | Charging"),
+        (Reason.WHITELISTED, Text.CHARGING_WITHOUT_READER, "Card accepted | Charging"),
+        (Reason.INVALID, Text.CHARGING, "Card accepted | Charging"),
+        (Reason.TIMEOUT, Text.CHARGING, "No answer from | backend | Card accepted | Charging"),
+        (Reason.ALLOWED, Text.OUT_OF_ORDER, "Out of order | Please call the | operator"),
+        (Reason.STOPPED_SAME_CARD, Text.STOPPED, "Charging stopped"),
+        (Reason.STOPPED_SAME_CARD, Text.CANCELLED, "Charging cancelled"),
+        (Reason.RELAY_FAULT, Text.CHARGING, "Out of order | Please call the | operator"),
     ],
 )
-def test_notice_says_it_in_english(what: Notice, expected: tuple[str, ...]) -> None:
-    assert notice(what, language="en", columns=20, rows=2, charset="utf-8") == expected
+def test_accepted_card_reads_what_follows(reason: Reason, then: Text | None, expected: str) -> None:
+    assert show(decided(reason, Verdict.ACCEPTED), then=then) == expected
+
+
+@pytest.mark.parametrize("then", [None, *Text])
+def test_refused_card_reads_why_whatever_follows(then: Text | None) -> None:
+    assert show(decided(Reason.BLOCKED, Verdict.REFUSED), then=then) == "Card blocked"
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_charge_that_has_begun_does_not_ask_for_the_plug(language: str) -> None:
+    plain = decided(Reason.WHITELISTED, Verdict.ACCEPTED)
+    asking, charging = (show(plain, language, 16, 2, then=then) for then in (Text.PLUG_IN, Text.CHARGING))
+    assert charging != asking
+    assert charging.partition(" | ")[2] == tell(Text.CHARGING, language, 16, 2).partition(" | ")[0]
 
 
 # The driver's language
@@ -219,7 +293,15 @@ def test_language_is_the_drivers_then_the_default_then_english(
 
 
 def test_notice_in_a_language_we_do_not_speak_is_english() -> None:
-    assert notice(Notice.OUT_OF_ORDER, language="fi", columns=20, rows=2, charset="ascii")[0] == "Out of order"
+    assert notice(Text.OUT_OF_ORDER, language="fi", columns=20, rows=2, charset="ascii")[0] == "Out of order"
+
+
+@pytest.mark.parametrize(
+    ("drivers", "default", "expected"),
+    [("de-DE", "en", "Laden beendet"), ("pl", "nl", "Laden gestopt"), (None, "fr", "Charge terminée")],
+)
+def test_texts_language_is_the_drivers_then_the_default(drivers: str | None, default: str, expected: str) -> None:
+    assert tell(Text.STOPPED, default, drivers=drivers) == expected
 
 
 # The peer's words
@@ -232,6 +314,17 @@ def test_peer_refuses_with_a_text_shows_the_peers_text(outcome: Outcome) -> None
 
 def test_peer_allows_with_a_text_shows_the_peers_text() -> None:
     assert show(answered("Welcome back!", Outcome.ALLOWED, Verdict.ACCEPTED)) == "Welcome back!"
+
+
+@pytest.mark.parametrize("then", STARTS)
+def test_peers_welcome_is_shown_whatever_begins(then: Text | None) -> None:
+    assert show(answered("Welcome back!", Outcome.ALLOWED, Verdict.ACCEPTED), then=then) == "Welcome back!"
+
+
+@pytest.mark.parametrize("then", [Text.OUT_OF_ORDER, Text.NOT_RECORDED, Text.TOO_LATE, Text.CANCELLED])
+def test_peers_welcome_is_not_shown_where_nothing_came_of_it(then: Text) -> None:
+    welcomed = answered("Welcome!", Outcome.ALLOWED, Verdict.ACCEPTED)
+    assert show(welcomed, rows=2, then=then) == TEXTS_IN_ENGLISH[then]
 
 
 def test_peers_text_for_a_card_meant_for_another_evse_is_not_shown() -> None:
