@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from agent import __version__
+from agent.cli.cdrs import cdrs
 from agent.cli.options import (
     config_option,
     exit_code,
@@ -22,6 +23,7 @@ from agent.cli.options import (
     says_what_is_wrong,
 )
 from agent.cli.peers import peers
+from agent.cli.sessions import sessions
 from agent.cli.tokens import tokens
 from agent.commands.terminal import harmless
 from agent.errors import AgentError
@@ -119,7 +121,7 @@ def policy(config_path: Path) -> None:
 @json_option
 @says_what_is_wrong
 def authorizations(config_path: Path, *, limit: int, evse: str | None, as_json: bool) -> None:
-    """What was decided here, newest first, with reason, source and reference."""
+    """What was decided here, newest first, with reason, source, reference, and the session that followed."""
     from agent.commands.authorizations import listing
 
     asyncio.run(listing(load(config_path), limit=limit, evse_uid=evse, as_json=as_json))
@@ -145,3 +147,5 @@ def relays_open(config_path: Path) -> None:
 
 main.add_command(tokens)
 main.add_command(peers)
+main.add_command(sessions)
+main.add_command(cdrs)

@@ -1,16 +1,18 @@
-"""`authorizations`: what was decided here, from `state.db` alone."""
+"""`authorizations`: what was decided here and what was charged on it, from `state.db` alone."""
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping, Sequence
 
 import click
 
-from agent.commands import closed_by, say_if_cut
+from agent.charges import Charge
+from agent.commands import say_if_cut
+from agent.commands.charge_access import check_evse, state_to_read
+from agent.commands.charge_words import bill_in_words, cdr_in_json, energy_in_words, original
 from agent.commands.terminal import harmless, json_text
 from agent.config import Config
-from agent.errors import ConfigError
 from agent.model import Reason, Recorded, Source
 from agent.store.journal import Records
+from agent.store.sessions import Charges
 
 
 async def listing(config: Config, *, limit: int, evse_uid: str | None, as_json: bool) -> None:
@@ -18,17 +20,15 @@ async def listing(config: Config, *, limit: int, evse_uid: str | None, as_json: 
 
     Raises StoreError when there is no `state.db`, or one of another version; ConfigError for an unknown EVSE.
     """
-    evses = [evse.uid for evse in config.evse]
-    if evse_uid is not None and evse_uid not in evses:
-        raise ConfigError(f"no [[evse]] has the uid {evse_uid}; there are: {', '.join(evses)}")
-    kept = await Records.open_read_only(Path(config.storage.directory) / "state.db")
-    async with closed_by(kept.close):
-        records = await kept.recent(limit, evse_uid=evse_uid)
+    check_evse(config, evse_uid)
+    async with state_to_read(config) as kept:
+        records = await Records(kept).recent(limit, evse_uid=evse_uid)
+        charges = await Charges(kept).of([record.id for record in records])
     if as_json:
         for record in records:
-            click.echo(json_text(as_object(record)))
+            click.echo(json_text(as_object(record) | {"session": _session_in_json(charges.get(record.id))}))
     else:
-        _print_table(records)
+        _print_table(records, charges)
     say_if_cut(len(records), limit)
 
 
@@ -73,26 +73,42 @@ def as_object(record: Recorded) -> dict[str, object]:
     }
 
 
-def _print_table(records: list[Recorded]) -> None:
-    for line in _lines(records):
-        click.echo(harmless(line))
+def _session_in_json(charge: Charge | None) -> dict[str, object] | None:
+    if charge is None:
+        return None
+    session = charge.session
+    return {
+        "id": session.authorization_id,
+        "session_id": session.session_id,
+        "started_at": session.started_at.isoformat(),
+        "energy_wh": session.energy_wh,
+        "cdr": cdr_in_json(original(charge)),
+        "no_cdr": session.no_cdr,
+    }
+
+
+def _print_table(records: Sequence[Recorded], charges: Mapping[int, Charge]) -> None:
+    for record in records:
+        for line in _lines(record, charges.get(record.id)):
+            click.echo(harmless(line))
     if not records:
         click.echo("no card has been held to a reader here yet")
 
 
-def _lines(records: list[Recorded]) -> Iterator[str]:
-    for record in records:
-        entry = record.entry
-        ended = f", ended {record.ended_at:%H:%M:%S} ({record.ended_because})" if record.ended_at else ""
-        yield (
-            f"#{record.id} {entry.tapped_at:%Y-%m-%d %H:%M:%S}Z {entry.evse_uid} {entry.uid} "
-            f"{entry.verdict.upper()} {entry.reason} ({entry.source}, {entry.latency_ms:.1f} ms){ended}"
-        )
-        yield f"    {entry.detail}"
-        if entry.authorization_reference:
-            yield f"    authorization_reference {entry.authorization_reference}"
-        if entry.source in {Source.REALTIME, Source.FALLBACK} and entry.reason is not Reason.NO_PEER:
-            yield f"    correlation_id {entry.correlation_id}, X-Correlation-ID of the questions to peers"
-        for late in record.late:
-            joined = ", its reference joined" if late.joined else ""
-            yield f"    late: peer {late.answer.peer}: {late.answer.outcome}, {late.answer.detail}{joined}"
+def _lines(record: Recorded, charge: Charge | None) -> Iterator[str]:
+    entry = record.entry
+    ended = f", ended {record.ended_at:%H:%M:%S} ({record.ended_because})" if record.ended_at else ""
+    yield (
+        f"#{record.id} {entry.tapped_at:%Y-%m-%d %H:%M:%S}Z {entry.evse_uid} {entry.uid} "
+        f"{entry.verdict.upper()} {entry.reason} ({entry.source}, {entry.latency_ms:.1f} ms){ended}"
+    )
+    yield f"    {entry.detail}"
+    if entry.authorization_reference:
+        yield f"    authorization_reference {entry.authorization_reference}"
+    if entry.source in {Source.REALTIME, Source.FALLBACK} and entry.reason is not Reason.NO_PEER:
+        yield f"    correlation_id {entry.correlation_id}, X-Correlation-ID of the questions to peers"
+    for late in record.late:
+        joined = ", its reference joined" if late.joined else ""
+        yield f"    late: peer {late.answer.peer}: {late.answer.outcome}, {late.answer.detail}{joined}"
+    if charge is not None:
+        yield f"    session #{record.id}: {energy_in_words(charge.session.energy_wh)}; {bill_in_words(charge)}"

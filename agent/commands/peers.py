@@ -15,12 +15,13 @@ from agent.commands import closed_by
 from agent.commands.terminal import harmless, json_text
 from agent.config import Config
 from agent.errors import BusyError, ConfigError, StoreError
-from agent.main import alone_in, storage_folder
 from agent.ocpi.client import tls_context
 from agent.peering import PeerTerms, configured, read_relations, registered
 from agent.runtime.peer_check import CheckedPeer, Finding, Level, check_peer
 from agent.serving import Serving, registrar_of, require_server, serving_alone_in
+from agent.storage import alone_in, storage_folder
 from agent.store.peers import PeerRelation, PeerStore
+from agent.store.sessions import SessionStore
 from agent.store.whitelist import Whitelist
 
 _EVERY_INTERFACE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  nothing is bound here
@@ -157,8 +158,9 @@ async def _reachable(config: Config, config_path: Path, store: PeerStore) -> Asy
         return
     with serving_alone_in(folder):
         whitelist = await Whitelist.open(folder / "whitelist.db", shared=True)
-        async with closed_by(whitelist.close):
-            server = Serving(config, config_path, store, whitelist)
+        sessions = await SessionStore.open_file(folder / "state.db")
+        async with closed_by(whitelist.close), closed_by(sessions.close):
+            server = Serving(config, config_path, store, whitelist, sessions)
             server.listen()
             serving = asyncio.create_task(server.run())
             try:

@@ -6,8 +6,8 @@ import click
 
 from agent.commands.terminal import harmless
 from agent.config import load, load_relays
+from agent.devices import open_relays
 from agent.errors import ConfigError, DeviceError
-from agent.main import open_relays
 
 
 def open_all(config_path: Path) -> None:

@@ -28,11 +28,11 @@ from agent.commands.whole_file import standard_output, whole_file
 from agent.config import Config
 from agent.config.sections import Name
 from agent.errors import ConfigError, StoreError
-from agent.main import storage_folder
 from agent.model import Token
 from agent.peering import read_relations, registered, sync_lock
 from agent.runtime.room import check_room
 from agent.runtime.sync_lock import alone
+from agent.storage import storage_folder
 from agent.store.whitelist import Put, Swept, SyncKind, Whitelist
 
 NO_PEER: Final = "import"

@@ -18,10 +18,10 @@ from agent.config import Config, policy_of
 from agent.core.decide import is_fresh, plan, settle
 from agent.core.uid import canonical
 from agent.errors import ConfigError, PeerError, StoreError
-from agent.main import storage_folder
 from agent.model import Answer, Decision, ListedToken, Outcome, Uid
 from agent.peering import PeerTerms, client_of, configured, read_relations, registered, sync_of
 from agent.runtime.token_sync import OnProgress, SyncReport
+from agent.storage import storage_folder
 from agent.store.whitelist import SyncKind, SyncProgress, Whitelist
 
 OUTCOMES_EXPLAINED = (Outcome.ALLOWED, Outcome.BLOCKED, Outcome.UNKNOWN, Outcome.TIMEOUT)
