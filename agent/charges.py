@@ -122,6 +122,10 @@ class Open:
     session: SessionRecord | None
 
 
+STOPPED = "stopped"
+"""The answer to a `StopRequest` that was fulfilled, on disk; any other says why it was not."""
+
+
 @dataclass(frozen=True, slots=True)
 class StopRequest:
     """An operator's wish, from another process."""

@@ -1,58 +1,39 @@
 """The composition root: builds the parts from a configuration, lets them run, and takes them down relay first."""
 
 import asyncio
-import fcntl
 import gc
 import logging
-import os
+import random
 import signal
 import sys
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, contextmanager
-from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
 
-from agent.config import Config, EvseSection, ReaderSection, RelaySection, policy_of
-from agent.core.uid import UidFormat
-from agent.errors import BusyError, DeviceError, StoreError
-from agent.model import EndReason, Policy, Tap
-from agent.peering import PeerTerms, client_of, configured, peer_of, sync_of, terms_of
-from agent.ports import Reader, ReaderState
+from agent.billing import evse_settings, ledger_of, left_open, tariff_of
+from agent.config import BillingSection, Config, policy_of
+from agent.devices import Work, close_displays, display_of, inputs_of, read_cards, reader_of, relays_of
+from agent.model import Policy
+from agent.peering import PeerTerms, client_of, configured, peer_of, reports_of, sync_of, terms_of
+from agent.ports import Reader
 from agent.runtime.authorize import PeerBackend
 from agent.runtime.charge_point import EvseTapLoop, Settled
+from agent.runtime.clock import Clock, system_clock
+from agent.runtime.delivery import Delivery, DeliverySettings
 from agent.runtime.membership import Member, Membership
+from agent.runtime.outlets import Outlets
 from agent.runtime.peer import Peer
+from agent.runtime.stop_desk import StopDesk
 from agent.runtime.sync_schedule import Syncing, SyncSchedule
 from agent.runtime.whitelist_repair import WhitelistRepair
-from agent.store.database import open_state
-from agent.store.journal import Journal
-from agent.store.peers import PeerStore
-from agent.store.whitelist import Whitelist
-from hw.outputs.console_display import ConsoleDisplay
-from hw.outputs.gpio_relay import GpioRelay
-from hw.readers.frames import FrameKind
-from hw.readers.serial_reader import SerialReader
+from agent.storage import Stores, stores_of
 
 log = logging.getLogger(__name__)
 
 RESTART_S = 1.0
 """How soon a part that crashed is started again: at once would spin, a driver waits longer than this anyway."""
-
-DISPLAYS_CLOSE_S = 1.0
-"""How long the end waits for the last texts to be read."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stores:
-    """The two databases, open, and nobody else's while they are."""
-
-    whitelist: Whitelist
-    journal: Journal
-    peers: PeerStore
-    folder: Path
 
 
 async def run_agent(config: Config, config_path: Path) -> None:
@@ -73,45 +54,26 @@ async def run_agent(config: Config, config_path: Path) -> None:
         log.info("stopped; every relay is open")
 
 
-def open_relays(relays: Sequence[RelaySection], folder: Path | None) -> list[str]:
-    """Open each relay: after an agent that was killed, for some kernels keep a pin's level. Returns what failed, named.
-
-    Every relay is tried, whatever becomes of the others. Raises BusyError while an agent is running on the databases
-    in `folder`, which alone may switch then; that this can't be found out hinders nothing.
-    """
-    with ExitStack() as stack:
-        try:
-            if folder is not None:
-                stack.enter_context(alone_in(folder))
-        except StoreError as error:
-            log.warning("whether an agent is running can't be told, the relays are opened all the same: %s", error)
-        faults = []
-        for relay in relays:
-            try:
-                GpioRelay(relay.gpio, active_high=relay.active_high).detach()
-            except DeviceError as error:
-                faults.append(str(error))
-        return faults
-
-
 class Agent:
     """All parts of one charge point, assembled. `run` lets them work until cancelled."""
 
     def __init__(
         self,
         evses: Sequence[EvseTapLoop],
-        readers: Sequence[tuple[Reader, EvseTapLoop]],
+        readers: Sequence[tuple[Reader, Outlets]],
+        inputs: Mapping[str, Work],
         membership: Membership,
-        services: Mapping[str, Callable[[], Awaitable[None]]],
+        services: Mapping[str, Work],
         backend: PeerBackend,
         stores: Stores,
         on_ready: Callable[[], None],
     ) -> None:
-        """`services` run beside the taps, each by the name that the log gives it."""
+        """`inputs` report to the EVSEs, `services` run beside the taps, each by the name that the log gives it."""
         self.stores = stores
         self.evses = {evse.evse_uid: evse for evse in evses}
         self.readers = [reader for reader, _ in readers]
         self._membership = membership
+        self._inputs = inputs
         self._services = services
         self._readers = readers
         self._backend = backend
@@ -131,7 +93,11 @@ class Agent:
         """Until cancelled. A part that crashes opens its relay, is reported, and starts again; the others go on."""
         parts: list[tuple[str, Callable[[], Awaitable[None]]]] = [
             *((f"EVSE {evse.evse_uid}", evse.run) for evse in self.evses.values()),
-            *((f"reader {reader.name}", lambda r=reader, e=evse: _read(r, e)) for reader, evse in self._readers),
+            *(
+                (f"reader {reader.name}", lambda r=reader, o=outlets: read_cards(r, o))
+                for reader, outlets in self._readers
+            ),
+            *self._inputs.items(),
             ("peers", self._membership.run),
             *self._services.items(),
         ]
@@ -164,12 +130,11 @@ async def agent_of(
     """
     policy = policy_of(config.policy)
     async with AsyncExitStack() as stack:
-        relays = stack.enter_context(_relays_of(config))
+        relays = stack.enter_context(relays_of(config))
         fixed = configured(config, config_path)
         stores = await stack.enter_async_context(stores_of(config))
-        interrupted = await stores.journal.close_open(datetime.now(UTC), EndReason.RESTART)
-        if interrupted:
-            log.warning("%d authorization(s) were running when the agent last ended; they are ended", interrupted)
+        clock = system_clock()
+        tariff = tariff_of(config, config_path)
         schedule = SyncSchedule(every=timedelta(minutes=config.sync.every_min))
         repair = WhitelistRepair(stores.whitelist, lambda: membership.syncs)
         membership = _membership_of(config, policy, stores, schedule, repair)
@@ -184,10 +149,11 @@ async def agent_of(
         if config.ocpi.server.enabled:
             from agent.serving import Serving  # noqa: PLC0415  its libraries cost 10 MB that the taps don't need
 
-            serving = Serving(config, config_path, stores.peers, stores.whitelist)
+            serving = Serving(config, config_path, stores.peers, stores.whitelist, stores.sessions)
             services["OCPI server"] = serving.run
-        displays = {section.uid: _display(section, display_stream) for section in config.evse}
-        stack.callback(_close, displays.values())
+        displays = {section.uid: display_of(section, display_stream) for section in config.evse}
+        stack.callback(close_displays, displays.values())
+        found = await left_open(config, stores, clock)
         evses = {}
         for section in config.evse:
             evses[section.uid] = EvseTapLoop(
@@ -195,24 +161,37 @@ async def agent_of(
                 location_id=config.location.id,
                 language=section.language or config.location.language,
                 policy=policy,
+                settings=evse_settings(config, section),
                 relay=relays[section.uid],
                 display=displays[section.uid],
                 whitelist=stores.whitelist,
                 backend=backend,
                 journal=stores.journal,
-                now=lambda: datetime.now(UTC),
+                ledger=ledger_of(config, section, tariff, stores, clock),
+                clock=clock,
+                found=found.get(section.uid),
                 on_settled=on_settled,
                 on_whitelist_fault=repair.on_fault,
             )
         readers = [
-            (_reader(reader), evses[section.uid])
-            for section in config.evse
+            (
+                reader_of(reader),
+                Outlets([evses[section.uid] for section in config.evse if reader.name in section.readers]),
+            )
             for reader in config.reader
-            if reader.name in section.readers
         ]
+        registers = {
+            uid: left.session.register_wh
+            for uid, left in found.items()
+            if left.session is not None and left.session.register_wh is not None
+        }
+        inputs = inputs_of(config, evses, registers)
+        services["stop requests"] = StopDesk(stores.sessions, evses, now=clock.now).run
+        if config.billing is not None:
+            services["delivery"] = _delivery_of(config.billing, stores, membership, clock).run
         for relay in relays.values():
             stack.callback(relay.detach)  # here as well: before the wait for whatever closes slowly
-        yield Agent(list(evses.values()), readers, membership, services, backend, stores, on_ready)
+        yield Agent(list(evses.values()), readers, inputs, membership, services, backend, stores, on_ready)
 
 
 def _membership_of(
@@ -236,83 +215,15 @@ def _membership_of(
 
 def _member_of(terms: PeerTerms, config: Config, stores: Stores, repair: WhitelistRepair) -> Member:
     client = client_of(terms, config)
+    reports = reports_of(terms, config) if config.billing is not None else None
     sync = repair.watched(sync_of(terms, client, config, stores.whitelist, stores.folder))
-    return Member(peer_of(terms, client, config), sync, client.aclose)
 
+    async def close() -> None:
+        await client.aclose()
+        if reports is not None:
+            await reports.aclose()
 
-def storage_folder(config: Config) -> Path:
-    """The directory of the databases, made if need be. Raises StoreError."""
-    folder = Path(config.storage.directory)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise StoreError(f"{folder}: can't be made: {error}; see storage.directory in the configuration") from error
-    return folder
-
-
-@asynccontextmanager
-async def stores_of(config: Config) -> AsyncIterator[Stores]:
-    """Both databases; the caller holds the folder's lock. Raises StoreError."""
-    folder = storage_folder(config)
-    async with AsyncExitStack() as stack:
-        state = await open_state(folder / "state.db")
-        stack.push_async_callback(state.close)
-        whitelist = await Whitelist.open(folder / "whitelist.db")
-        stack.push_async_callback(whitelist.close)
-        yield Stores(whitelist, Journal(state), PeerStore(state), folder)
-
-
-@contextmanager
-def _relays_of(config: Config) -> Iterator[dict[str, GpioRelay]]:
-    """The relays by EVSE, open, while no other agent has the databases; open and given back on every way out.
-
-    Raises BusyError with every pin untouched; StoreError and DeviceError when all relays that can be are open.
-    """
-    sections = [evse.relay for evse in config.evse]
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(alone_in(storage_folder(config)))
-        except StoreError:
-            # No agent can run here, so there is none to disturb.
-            for fault in open_relays(sections, None):
-                log.error("%s", fault)
-            raise
-        relays = {}
-        try:
-            for evse in config.evse:
-                relays[evse.uid] = GpioRelay(evse.relay.gpio, active_high=evse.relay.active_high)
-                stack.callback(relays[evse.uid].detach)
-        except DeviceError:
-            for fault in open_relays(sections[len(relays) + 1 :], None):
-                log.error("%s", fault)
-            raise
-        yield relays
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Hold the folder's lock, as an agent does while it runs.
-
-    Two agents that switch one relay would each open it under the other's driver. The lock is the directory's own: to
-    take it, nothing needs to be written. Raises BusyError when another process holds it, StoreError when it can't be
-    had at all.
-    """
-    try:
-        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    except OSError as error:
-        raise StoreError(f"{folder}: can't be opened: {error}; the agent's user must be able to read it") from error
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(fd)
-        raise BusyError(f"{folder}: another agent is running on these databases; stop it first") from None
-    except OSError as error:
-        os.close(fd)
-        raise StoreError(f"{folder}: can't be locked: {error}; use a local disk") from error
-    try:
-        yield
-    finally:
-        os.close(fd)
+    return Member(peer_of(terms, client, config), sync, reports, close)
 
 
 async def _supervise(name: str, part: Callable[[], Awaitable[None]]) -> None:
@@ -333,40 +244,12 @@ async def _stop_in_order(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _read(reader: Reader, evse: EvseTapLoop) -> None:
-    def on_tap(tap: Tap) -> None:
-        evse.tap(tap)
-
-    def on_state(state: ReaderState, advice: str) -> None:
-        missing = state is ReaderState.MISSING
-        log.log(logging.WARNING if missing else logging.INFO, "reader %s: %s", reader.name, advice)
-        evse.reader_is(reader.name, missing=missing)
-
-    await reader.run(on_tap, on_state)
-
-
-def _reader(section: ReaderSection) -> SerialReader:
-    uid_format = UidFormat(
-        keep_last=section.uid_bytes, reverse=section.uid_reversed, decimal_digits=section.uid_decimal_digits
+def _delivery_of(billing: BillingSection, stores: Stores, membership: Membership, clock: Clock) -> Delivery:
+    settings = DeliverySettings(first_s=billing.retry_first_s, most_s=billing.retry_most_s)
+    return Delivery(
+        stores.sessions,
+        membership.reports,
+        now=clock.now,
+        settings=settings,
+        random=random.Random(),  # noqa: S311  spreads retries
     )
-    return SerialReader(
-        section.name,
-        section.port,
-        kind=FrameKind(section.kind),
-        to_uid=uid_format.to_uid,
-        baudrate=section.baudrate,
-        removal_s=section.removal_s,
-        reopen_s=section.reopen_s,
-    )
-
-
-def _display(section: EvseSection, stream: TextIO) -> ConsoleDisplay:
-    shape = section.display
-    return ConsoleDisplay(stream, columns=shape.columns, rows=shape.rows, charset=shape.charset, label=section.uid)
-
-
-def _close(displays: Iterable[ConsoleDisplay]) -> None:
-    """Let the last texts be written; one that nobody reads holds up the end for no more than a second, all together."""
-    until = time.monotonic() + DISPLAYS_CLOSE_S
-    for display in displays:
-        display.close(max(0.0, until - time.monotonic()))

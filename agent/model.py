@@ -177,6 +177,8 @@ class Reason(StrEnum):
     """The record was not on disk by the deadline, so nothing was switched on."""
     RELAY_FAULT = "relay-fault"
     """The relay did not obey."""
+    OUT_OF_ORDER = "out-of-order"
+    """Another device without which no charge may begin is lost: `detail` names it."""
     AGENT_FAULT = "agent-fault"
     """The agent itself failed at this tap; its log has the trace."""
 

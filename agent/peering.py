@@ -11,6 +11,7 @@ from typing import Literal
 
 from agent.config import Config, PeerSection, credentials_token, policy_of
 from agent.ocpi.client import OcpiClient, tls_context
+from agent.ocpi.reports import ReportClient
 from agent.runtime.breaker import Breaker
 from agent.runtime.peer import Peer, WatchTimes
 from agent.runtime.token_sync import SyncSettings, TokenSync
@@ -29,6 +30,8 @@ class PeerTerms:
     them: Party
     versions_url: str | None
     tokens_url: str | None
+    sessions_url: str | None
+    cdrs_url: str | None
     encoding: Literal["base64", "plain"]
     trailing_slash: bool
     hub: bool
@@ -49,6 +52,8 @@ def configured(config: Config, config_path: Path) -> list[PeerTerms]:
             (section.country_code, section.party_id),
             section.versions_url,
             section.tokens_url,
+            section.sessions_url,
+            section.cdrs_url,
             section.token_encoding,
             section.trailing_slash,
             section.hub,
@@ -104,6 +109,8 @@ def terms_of(relation: PeerRelation, config: Config) -> PeerTerms:
         _their_party(relation.roles),
         relation.versions_url,
         relation.endpoint("tokens", "SENDER"),
+        relation.endpoint("sessions", "RECEIVER"),
+        relation.endpoint("cdrs", "RECEIVER"),
         "plain" if relation.encoding == "plain" else "base64",
         relation.trailing_slash,
         hub,
@@ -123,6 +130,23 @@ def client_of(terms: PeerTerms, config: Config) -> OcpiClient:
         them=terms.them,
         versions_url=terms.versions_url,
         tokens_url=terms.tokens_url,
+        encoding=terms.encoding,
+        trailing_slash=terms.trailing_slash,
+        hub=terms.hub,
+        tls=tls_context(terms.ca_file) if terms.ca_file else None,
+    )
+
+
+def reports_of(terms: PeerTerms, config: Config) -> ReportClient:
+    """Tells the peer of sessions and CDRs; the caller closes it. Raises ConfigError as `client_of` does."""
+    return ReportClient(
+        terms.name,
+        token=terms.token,
+        us=(config.party.country_code, config.party.party_id),
+        them=terms.them,
+        versions_url=terms.versions_url,
+        sessions_url=terms.sessions_url,
+        cdrs_url=terms.cdrs_url,
         encoding=terms.encoding,
         trailing_slash=terms.trailing_slash,
         hub=terms.hub,

@@ -22,6 +22,7 @@ from agent.runtime.registration import Registrar
 from agent.runtime.sync_lock import locked
 from agent.runtime.token_push import TokenPush
 from agent.store.peers import PeerStore
+from agent.store.sessions import SessionStore
 from agent.store.whitelist import Whitelist
 
 log = logging.getLogger(__name__)
@@ -78,9 +79,11 @@ def serving_alone_in(folder: Path) -> Iterator[None]:
 class Serving:
     """Our server, as a part of the agent or of a command."""
 
-    def __init__(self, config: Config, config_path: Path, store: PeerStore, whitelist: Whitelist) -> None:
+    def __init__(
+        self, config: Config, config_path: Path, store: PeerStore, whitelist: Whitelist, sessions: SessionStore
+    ) -> None:
         """Takes nothing yet."""
-        self._make: Callable[[], OcpiServer] = partial(_server_of, config, config_path, store, whitelist)
+        self._make: Callable[[], OcpiServer] = partial(_server_of, config, config_path, store, whitelist, sessions)
         self._where = f"{config.ocpi.server.host} port {config.ocpi.server.port}"
         self._public_url = config.ocpi.server.public_url
         self._folder = Path(config.storage.directory)
@@ -142,7 +145,9 @@ def _is_command_serving(folder: Path) -> bool:
         return True
 
 
-def _server_of(config: Config, config_path: Path, store: PeerStore, whitelist: Whitelist) -> OcpiServer:
+def _server_of(
+    config: Config, config_path: Path, store: PeerStore, whitelist: Whitelist, sessions: SessionStore
+) -> OcpiServer:
     us, settings = us_of(config), config.ocpi.server
     reception = Reception(
         store,
@@ -159,6 +164,7 @@ def _server_of(config: Config, config_path: Path, store: PeerStore, whitelist: W
         callers=TokenDesk(store, push_for_others=frozenset(settings.bring_for_others)),
         credentials=reception,
         tokens=TokenPush(whitelist),
+        reports=sessions if config.billing is not None else None,
         limits=Limits(
             body_bytes=settings.body_limit_kib << 10,
             requests_per_minute=settings.requests_per_minute,

@@ -11,24 +11,31 @@ from pathlib import Path
 
 import msgspec
 
+from agent.config.charge_checks import check_billing, check_inputs
 from agent.config.checks import check_peers, check_server, check_times, check_uniqueness
 from agent.config.explain import explain
 from agent.config.reading import text_of
 from agent.config.relays import RelaysFound, load_relays
 from agent.config.sections import (
+    BillingSection,
     BreakerSection,
     Config,
     DisplaySection,
     EvseSection,
     LocationSection,
     LogSection,
+    MeterSection,
+    ModbusMeterSection,
     OcpiSection,
     PartySection,
     PeerSection,
+    PlugSection,
     PolicySection,
     ReaderSection,
     RelaySection,
+    S0MeterSection,
     ServerSection,
+    SessionSection,
     StorageSection,
     SyncSection,
 )
@@ -36,20 +43,26 @@ from agent.errors import ConfigError
 from agent.model import Policy, Verdict
 
 __all__ = [
+    "BillingSection",
     "BreakerSection",
     "Config",
     "DisplaySection",
     "EvseSection",
     "LocationSection",
     "LogSection",
+    "MeterSection",
+    "ModbusMeterSection",
     "OcpiSection",
     "PartySection",
     "PeerSection",
+    "PlugSection",
     "PolicySection",
     "ReaderSection",
     "RelaySection",
     "RelaysFound",
+    "S0MeterSection",
     "ServerSection",
+    "SessionSection",
     "StorageSection",
     "SyncSection",
     "credentials_token",
@@ -77,8 +90,9 @@ def parse(text: str, path: Path) -> Config:
         raise ConfigError(f"{path}: {explain(str(error))}") from error
     # Beside the file, as every other path in it: a command may be given from anywhere.
     directory = str(path.parent / config.storage.directory)
-    config = msgspec.structs.replace(config, storage=StorageSection(directory=directory))
-    for check in (check_uniqueness, check_peers, check_server, check_times):
+    storage = msgspec.structs.replace(config.storage, directory=directory)
+    config = msgspec.structs.replace(config, storage=storage)
+    for check in (check_uniqueness, check_peers, check_server, check_times, check_inputs, check_billing):
         check(config, path)
     return config
 

@@ -9,12 +9,11 @@ from agent.errors import ConfigError
 
 
 def check_uniqueness(config: Config, path: Path) -> None:
-    """Names stand once, and each reader and relay serves one EVSE. Raises ConfigError."""
-    _unique([p.name for p in config.peer], path, "peer", "name")
-    _unique([r.name for r in config.reader], path, "reader", "name")
-    _unique([r.port for r in config.reader], path, "reader", "port")
-    _unique([e.uid.casefold() for e in config.evse], path, "evse", "uid")
-    _unique([str(e.relay.gpio) for e in config.evse], path, "evse", "relay.gpio", "one relay serves one EVSE")
+    """Names stand once, and what is named is there. Raises ConfigError."""
+    unique([p.name for p in config.peer], path, "peer", "name")
+    unique([r.name for r in config.reader], path, "reader", "name")
+    unique([r.port for r in config.reader], path, "reader", "port")
+    unique([e.uid.casefold() for e in config.evse], path, "evse", "uid")
     known = {r.name for r in config.reader}
     for number, evse in enumerate(config.evse, 1):
         for name in evse.readers:
@@ -23,7 +22,6 @@ def check_uniqueness(config: Config, path: Path) -> None:
                 raise ConfigError(
                     f'{path}: evse #{number}: readers: no [[reader]] is named "{name}"; there are: {names}'
                 )
-    _unique([name for e in config.evse for name in e.readers], path, "evse", "readers", "one reader serves one EVSE")
     unused = sorted(known - {name for evse in config.evse for name in evse.readers})
     if unused:
         raise ConfigError(
@@ -31,7 +29,8 @@ def check_uniqueness(config: Config, path: Path) -> None:
         )
 
 
-def _unique(values: list[str], path: Path, table: str, key: str, why: str = "each needs its own") -> None:
+def unique(values: list[str], path: Path, table: str, key: str, why: str = "each needs its own") -> None:
+    """Each of the values stands once. Raises ConfigError."""
     for number, value in enumerate(values):
         if value in values[:number]:
             raise ConfigError(f'{path}: {table}: {key}: "{value}" stands twice; {why}')
@@ -50,6 +49,9 @@ def check_peers(config: Config, path: Path) -> None:
             raise ConfigError(f"{where}: expected one of token, token_file and token_credential")
         key = "versions_url" if peer.versions_url is not None else "tokens_url"
         url = _web_address(peer.versions_url or peer.tokens_url or "", f"{where}: {key}")
+        for more, address in (("sessions_url", peer.sessions_url), ("cdrs_url", peer.cdrs_url)):
+            if address is not None and _web_address(address, f"{where}: {more}").scheme != url.scheme:
+                raise ConfigError(f"{where}: {more}: expected {url.scheme}://, as {key} has it")
         if url.scheme == "http" and not _is_loopback(url.hostname) and not peer.allow_http:
             raise ConfigError(f"{where}: {key}: expected https://; {_RISK}; set allow_http = true to accept that")
 

@@ -37,12 +37,22 @@ class LocationSection(Section, frozen=True, kw_only=True):
 
     id: CiString36
     language: Literal["en", "de", "nl", "fr"] = "en"
+    time_zone: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] = "UTC"
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=255)] | None = None
+    address: Annotated[str, msgspec.Meta(min_length=1, max_length=45)] | None = None
+    city: Annotated[str, msgspec.Meta(min_length=1, max_length=45)] | None = None
+    postal_code: Annotated[str, msgspec.Meta(min_length=1, max_length=10)] | None = None
+    state: Annotated[str, msgspec.Meta(min_length=1, max_length=20)] | None = None
+    country: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")] | None = None
+    latitude: Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,2}\.[0-9]{5,7}\Z")] | None = None
+    longitude: Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,3}\.[0-9]{5,7}\Z")] | None = None
 
 
 class StorageSection(Section, frozen=True, kw_only=True):
-    """The directory of `whitelist.db` and `state.db`."""
+    """The directory of `whitelist.db` and `state.db`, and how long what is settled is kept."""
 
     directory: str
+    keep_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 400
 
 
 class LogSection(Section, frozen=True, kw_only=True):
@@ -65,6 +75,27 @@ class PolicySection(Section, frozen=True, kw_only=True):
     reserve_s: Positive = 0.25
     late_window_s: Annotated[float, msgspec.Meta(ge=0, le=3600)] = 30.0
     stop_after_s: Annotated[float, msgspec.Meta(ge=0, le=60)] = 3.0
+
+
+class SessionSection(Section, frozen=True, kw_only=True):
+    """How a charge begins, pauses and ends; see `agent.core.evse_state.Settings`."""
+
+    connection_timeout_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 60.0
+    suspended_below_w: Annotated[float, msgspec.Meta(ge=0, le=100_000)] = 100.0
+    suspended_after_s: Positive = 60.0
+    resume_within_s: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 300.0
+    persist_energy_wh: Annotated[int, msgspec.Meta(ge=1, le=100_000)] = 100
+    persist_every_s: Annotated[float, msgspec.Meta(ge=1, le=86_400)] = 120.0
+
+
+class BillingSection(Section, frozen=True, kw_only=True):
+    """By what sessions are priced, and how often their owners hear of them."""
+
+    tariff_file: Annotated[str, msgspec.Meta(min_length=1)]
+    report_every_s: Annotated[float, msgspec.Meta(ge=2, le=86_400)] = 300.0
+    report_energy_wh: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] = 1000
+    retry_first_s: Annotated[float, msgspec.Meta(ge=0.05, le=86_400)] = 5.0
+    retry_most_s: Annotated[float, msgspec.Meta(ge=0.05, le=86_400)] = 3600.0
 
 
 class BreakerSection(Section, frozen=True, kw_only=True):
@@ -92,6 +123,8 @@ class PeerSection(Section, frozen=True, kw_only=True):
     party_id: PartyId
     versions_url: str | None = None
     tokens_url: str | None = None
+    sessions_url: str | None = None
+    cdrs_url: str | None = None
     token: str | None = None
     token_file: str | None = None
     token_credential: Name | None = None
@@ -125,6 +158,49 @@ class RelaySection(Section, frozen=True, kw_only=True):
     active_high: bool = True
 
 
+class ModbusMeterSection(Section, frozen=True, kw_only=True, tag_field="kind", tag="modbus"):
+    """An energy meter on an RS-485 line; several may share one."""
+
+    name: Name
+    port: Annotated[str, msgspec.Meta(min_length=1)]
+    model: Annotated[str, msgspec.Meta(min_length=1)]
+    unit: Annotated[int, msgspec.Meta(ge=1, le=247)] = 1
+    baudrate: Annotated[int, msgspec.Meta(ge=300, le=921_600)] = 9600
+    parity: Literal["none", "even", "odd"] = "none"
+    stopbits: Literal[1, 2] = 1
+    interval_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 5.0
+
+
+class S0MeterSection(Section, frozen=True, kw_only=True, tag_field="kind", tag="s0"):
+    """An energy meter that gives pulses on a GPIO pin, in Broadcom numbering."""
+
+    name: Name
+    gpio: Annotated[int, msgspec.Meta(ge=0, le=53)]
+    pulses_per_kwh: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
+    active_high: bool = False
+
+
+MeterSection = ModbusMeterSection | S0MeterSection
+
+
+class PlugSection(Section, frozen=True, kw_only=True):
+    """A contact on a GPIO pin, in Broadcom numbering, that tells whether a car is plugged in."""
+
+    gpio: Annotated[int, msgspec.Meta(ge=0, le=53)]
+    active_high: bool = True
+    pull: Literal["up", "down", "none"] = "none"
+    debounce_s: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.1
+
+
+class ConnectorSection(Section, frozen=True, kw_only=True):
+    """The EVSE's connector in OCPI's words: OCPI 2.2.1 mod_locations, Connector."""
+
+    id: CiString36 = "1"
+    standard: str
+    format: Literal["SOCKET", "CABLE"]
+    power_type: Literal["AC_1_PHASE", "AC_2_PHASE", "AC_2_PHASE_SPLIT", "AC_3_PHASE", "DC"]
+
+
 class DisplaySection(Section, frozen=True, kw_only=True):
     """What the driver reads."""
 
@@ -141,6 +217,10 @@ class EvseSection(Section, frozen=True, kw_only=True):
     readers: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
     relay: RelaySection
     display: DisplaySection = DisplaySection()
+    plug: PlugSection | None = None
+    meter: Name | None = None
+    id: Annotated[str, msgspec.Meta(pattern=r"^[\x20-\x7e]{1,48}\Z")] | None = None
+    connector: ConnectorSection | None = None
     language: Literal["en", "de", "nl", "fr"] | None = None
 
 
@@ -175,8 +255,11 @@ class Config(Section, frozen=True, kw_only=True):
     policy: PolicySection = PolicySection()
     breaker: BreakerSection = BreakerSection()
     sync: SyncSection = SyncSection()
+    session: SessionSection = SessionSection()
+    billing: BillingSection | None = None
     log: LogSection = LogSection()
     ocpi: OcpiSection = OcpiSection()
     peer: tuple[PeerSection, ...] = ()
     reader: tuple[ReaderSection, ...] = ()
+    meter: tuple[MeterSection, ...] = ()
     evse: Annotated[tuple[EvseSection, ...], msgspec.Meta(min_length=1)]

@@ -91,14 +91,14 @@ def outcome_at(allowed: Outcome, location: LocationReferences | None, evse_uid: 
     return allowed if evse_uid.casefold() in named else Outcome.OTHER_EVSE
 
 
-def in_same_group(token: Token, other: Token) -> bool:
-    """Whether the tokens work as one: same owner, same `group_id`. Group ids of different owners are unrelated."""
-    return (
-        token.group_id is not None
-        and other.group_id is not None
-        and token.owner == other.owner
-        and token.group_id.casefold() == other.group_id.casefold()
-    )
+def group_of(token: Token) -> str | None:
+    """Names the tokens that work as one: same owner, same `group_id`. Group ids of different owners are unrelated."""
+    return group_name(token.country_code, token.party_id, token.group_id)
+
+
+def group_name(country_code: str | None, party_id: str | None, group_id: str | None) -> str | None:
+    """The same of a record."""
+    return None if group_id is None else f"{country_code}-{party_id} {group_id}".casefold()
 
 
 def _plan_unknown(policy: Policy) -> Plan:

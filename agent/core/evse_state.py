@@ -79,7 +79,7 @@ class Authorization:
     id: int
     uid: Uid
     group: str | None
-    """Names the owner and the group, so that equal means the same group; see `decide.in_same_group`."""
+    """Names the owner and the group, so that equal means the same group; see `decide.group_of`."""
     since: float
 
 

@@ -1,4 +1,4 @@
-"""What is still to be recorded when a tap is over: ends that the disk refused, answers that came late.
+"""What is still to be seen to when a tap is over: a record that lands too late, answers that come late.
 
 None of it holds up a tap. It goes on in the background, survives a disk that refuses for a while, and is brought
 to an end, for a bounded time, when the EVSE stops.
@@ -27,7 +27,7 @@ Recording = asyncio.Future[int]
 Late = AsyncGenerator[Answer, None]
 
 
-def succeeded(recording: Recording) -> bool:
+def succeeded(recording: asyncio.Future[Any]) -> bool:
     """Whether the record is on disk."""
     return recording.done() and not recording.cancelled() and recording.exception() is None
 
@@ -45,32 +45,29 @@ class Aftermath:
         """End what a record begins although nothing was switched on, as soon as it is on disk."""
         self._spawn(self._void(recording, entry, because))
 
-    def end(self, authorization_id: int, because: EndReason) -> None:
-        """Note an end, however long the disk refuses: an open record would bill a car that has left."""
-        self._spawn(self.ended(authorization_id, because))
-
-    def end_unless_recorded(self, recording: Recording, authorization_id: int, because: EndReason) -> None:
-        """Note an end if the record of the tap that brought it fails."""
-        self._spawn(self._end_unless_recorded(recording, authorization_id, because))
+    def landed(self, recording: Recording, entry: Entry, on_landed: Callable[[int], None]) -> None:
+        """Call `on_landed` with the id of an acceptance that is on disk after all."""
+        self._spawn(self._landed(recording, entry, on_landed))
 
     def take_late(
-        self, recording: Recording, decision: Decision, late: Late, on_refused: Callable[[int], None]
+        self,
+        recording: Recording,
+        decision: Decision,
+        late: Late,
+        *,
+        on_joined: Callable[[LateAnswer], None],
+        on_refused: Callable[[int], None],
     ) -> None:
-        """Add what still comes to the record. `on_refused` gets the id when a refusal speaks for the authorization."""
-        self._spawn(self._take_late(recording, decision, late, on_refused))
+        """Add what still comes to the record.
 
-    async def ended(self, authorization_id: int, because: EndReason) -> None:
-        """Return once the end is on disk."""
-        ended_at = self._now()
-        while True:
-            try:
-                await self._journal.end(authorization_id, ended_at, because)
-            except StoreError as error:
-                log.error("evse=%s the end of authorization %d is not on disk yet: %s", self._evse_uid,
-                          authorization_id, error)  # fmt: skip
-                await asyncio.sleep(RETRY_END_S)
-            else:
-                return
+        `on_joined` gets an answer whose reference is now the authorization's, once that is on disk; `on_refused` the
+        id when a refusal speaks for the authorization.
+        """
+        self._spawn(self._take_late(recording, decision, late, on_joined, on_refused))
+
+    def watch(self, work: Coroutine[Any, Any, None]) -> None:
+        """Anything else that a tap leaves to be done."""
+        self._spawn(work)
 
     async def stop(self) -> None:
         """Bring the ends to disk, for a bounded time; what the disk refuses is ended at the next start."""
@@ -83,15 +80,33 @@ class Aftermath:
     async def _void(self, recording: Recording, entry: Entry, because: EndReason) -> None:
         await asyncio.wait({recording})
         if entry.relay_closed and succeeded(recording):
-            await self.ended(recording.result(), because)
+            await self._ended(recording.result(), because)
 
-    async def _end_unless_recorded(self, recording: Recording, authorization_id: int, because: EndReason) -> None:
+    async def _landed(self, recording: Recording, entry: Entry, on_landed: Callable[[int], None]) -> None:
         await asyncio.wait({recording})
-        if not succeeded(recording):
-            await self.ended(authorization_id, because)
+        if entry.relay_closed and succeeded(recording):
+            on_landed(recording.result())
+
+    async def _ended(self, authorization_id: int, because: EndReason) -> None:
+        """Return once the end is on disk: an open record would bill a car that has left."""
+        ended_at = self._now()
+        while True:
+            try:
+                await self._journal.end(authorization_id, ended_at, because)
+            except StoreError as error:
+                log.error("evse=%s the end of authorization %d is not on disk yet: %s", self._evse_uid,
+                          authorization_id, error)  # fmt: skip
+                await asyncio.sleep(RETRY_END_S)
+            else:
+                return
 
     async def _take_late(
-        self, recording: Recording, decision: Decision, late: Late, on_refused: Callable[[int], None]
+        self,
+        recording: Recording,
+        decision: Decision,
+        late: Late,
+        on_joined: Callable[[LateAnswer], None],
+        on_refused: Callable[[int], None],
     ) -> None:
         await asyncio.wait({recording})
         if not succeeded(recording):
@@ -102,11 +117,14 @@ class Aftermath:
         async with aclosing(late) as answers:
             async for answer in answers:
                 joined = verdicts.take(answer)
-                await self._journal.add_late(LateAnswer(authorization_id, self._now(), answer, joined))
+                taken = LateAnswer(authorization_id, self._now(), answer, joined)
+                await self._journal.add_late(taken)
                 log.info(
                     "evse=%s authorization %d: peer %s answered late: %s after %.1f s",
                     self._evse_uid, authorization_id, answer.peer, answer.outcome, answer.elapsed_s,
                 )  # fmt: skip
+                if joined:
+                    on_joined(taken)
                 if verdicts.refused_by_owner:
                     on_refused(authorization_id)
         if verdicts.refused_by_all:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Callable
 
 from agent.errors import DeviceError
 from agent.ports import Relay
@@ -15,9 +16,11 @@ RETRY_S = 0.5
 class GuardedRelay:
     """Wraps one relay; `stuck` while it may be closed although it should be open."""
 
-    def __init__(self, relay: Relay, evse_uid: str) -> None:
+    def __init__(self, relay: Relay, evse_uid: str, *, on_open_at_last: Callable[[], None]) -> None:
+        """`on_open_at_last` is called when a relay that was stuck is known to be open."""
         self._relay = relay
         self._evse_uid = evse_uid
+        self._on_open_at_last = on_open_at_last
         self._retrying: asyncio.Task[None] | None = None
 
     @property
@@ -35,10 +38,13 @@ class GuardedRelay:
             return False
         return True
 
-    def open(self) -> None:
-        """Cut the current, now or as soon as the relay obeys."""
-        if not self._opened() and self._retrying is None:
+    def open(self) -> bool:
+        """Cut the current, now or as soon as the relay obeys. False when that is not now."""
+        if self._opened():
+            return self._retrying is None
+        if self._retrying is None:
             self._retrying = asyncio.get_running_loop().create_task(self._retry())
+        return False
 
     def stop(self) -> None:
         """Try once more, and no longer."""
@@ -52,6 +58,7 @@ class GuardedRelay:
             await asyncio.sleep(RETRY_S)
         log.warning("evse=%s the relay has opened at last", self._evse_uid)
         self._retrying = None
+        self._on_open_at_last()
 
     def _opened(self) -> bool:
         try:

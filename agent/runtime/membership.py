@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from agent.errors import AgentError, ConfigError, StoreError
+from agent.ocpi.reports import ReportClient
 from agent.runtime.peer import Peer
 from agent.runtime.sync_schedule import Syncing
 from agent.store.peers import PeerRelation
@@ -30,6 +31,8 @@ class Member:
 
     peer: Peer
     sync: Syncing
+    reports: ReportClient | None
+    """Tells it of sessions and CDRs; None where nothing is billed."""
     close: Callable[[], Awaitable[None]]
 
 
@@ -112,6 +115,11 @@ class Membership:
     def syncs(self) -> list[Syncing]:
         """One of each peer."""
         return [member.sync for member in self._members.values()]
+
+    def reports(self, name: str) -> ReportClient | None:
+        """Who tells a peer of sessions and CDRs; None where there is no such peer now."""
+        member = self._members.get(name)
+        return member.reports if member else None
 
     def add_fixed(self, name: str, member: Member) -> None:
         """A peer of the configuration: it stays, and no registered one can take its name."""

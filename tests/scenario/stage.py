@@ -11,6 +11,9 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from agent.charges import NewCdr, SessionRecord
+from agent.core.account import Pricing
+from agent.core.evse_state import Settings
 from agent.errors import DeviceError, StoreError
 from agent.model import (
     Answer,
@@ -30,6 +33,8 @@ from agent.model import (
 )
 from agent.ports import Charset
 from agent.runtime.charge_point import EvseTapLoop, Settled
+from agent.runtime.clock import Clock
+from agent.runtime.ledger import Ledger, LedgerSettings
 
 EVSE = "DE*EXA*E1"
 NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
@@ -75,6 +80,9 @@ class MemoryJournal:
     committed: dict[int, Entry] = field(default_factory=dict)
     ended: dict[int, EndReason] = field(default_factory=dict)
     late: list[LateAnswer] = field(default_factory=list)
+    sessions: dict[int, SessionRecord] = field(default_factory=dict)
+    cdrs: list[NewCdr] = field(default_factory=list)
+    told: int = 0
     refuses: bool = False
     stalls_s: float = 0.0
 
@@ -90,6 +98,25 @@ class MemoryJournal:
         await self._write()
         self.ended.setdefault(authorization_id, because)
 
+    async def put(self, session: SessionRecord, *, tell: bool) -> None:
+        await self._write()
+        self.sessions[session.authorization_id] = session
+        self.told += tell
+
+    async def end_session(self, session: SessionRecord, cdr: NewCdr | None, tap: Entry | None) -> int | None:
+        await self._write()
+        assert session.ended_because is not None
+        number = session.authorization_id
+        assert number not in self.sessions or self.sessions[number].ended_at is None, "a session ended twice"
+        self.sessions[number] = session
+        self.ended.setdefault(number, session.ended_because)
+        if cdr is not None:
+            self.cdrs.append(cdr)
+        if tap is None:
+            return None
+        self.committed[len(self.committed) + 1] = tap
+        return len(self.committed)
+
     async def add_late(self, late: LateAnswer) -> None:
         await self._write()
         self.late.append(late)
@@ -102,6 +129,19 @@ class MemoryJournal:
         await asyncio.sleep(self.stalls_s)
         if self.refuses:
             raise StoreError("state.db: disk full: free some space")
+
+
+@dataclass
+class MemorySessions:
+    """The sessions' side of the same disk."""
+
+    journal: MemoryJournal
+
+    async def put(self, session: SessionRecord, *, tell: bool) -> None:
+        await self.journal.put(session, tell=tell)
+
+    async def end(self, session: SessionRecord, cdr: NewCdr | None, tap: Entry | None) -> int | None:
+        return await self.journal.end_session(session, cdr, tap)
 
 
 @dataclass
@@ -206,14 +246,21 @@ class Stage:
     display: TextDisplay = field(default_factory=TextDisplay)
     whitelist: MemoryWhitelist = field(default_factory=MemoryWhitelist)
     backend: ScriptedBackend = field(default_factory=ScriptedBackend)
+    settings: Settings = field(default_factory=lambda: Settings(stop_after_s=0.0))
     settled: list[Settled] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        self.settings = replace(
+            self.settings, stop_after_s=self.policy.stop_after_s, late_refusal=self.policy.late_refusal
+        )
         self.relay = WatchedRelay(self.journal)
         self.start()
 
     def start(self) -> None:
         """The agent as it stands after a start: it remembers nothing."""
+        began = asyncio.get_running_loop().time()
+        time = asyncio.get_running_loop().time
+        self._clock = Clock(lambda: NOW + timedelta(seconds=time() - began), time, "this-boot")
         self._news = asyncio.Event()
         self._kept: list[asyncio.Future[bool]] = []
         self.evse = EvseTapLoop(
@@ -221,15 +268,29 @@ class Stage:
             location_id="LOC1",
             language="en",
             policy=self.policy,
+            settings=self.settings,
             relay=self.relay,
             display=self.display,
             whitelist=self.whitelist,
             backend=self.backend,
             journal=self.journal,
-            now=lambda: NOW,
+            ledger=self._ledger,
+            clock=self._clock,
             on_settled=self._on_settled,
         )
         self._running = asyncio.get_running_loop().create_task(self.evse.run())
+
+    def _ledger(self, on_unrecorded: Callable[[int], None]) -> Ledger:
+        return Ledger(
+            EVSE,
+            journal=self.journal,
+            sessions=MemorySessions(self.journal),
+            documents=None,
+            pricing=Pricing(None, UTC),
+            clock=self._clock,
+            settings=LedgerSettings(has_meter=self.settings.has_meter),
+            on_unrecorded=on_unrecorded,
+        )
 
     def present(self, uid: str) -> Tap:
         """Hold a card to the reader and do not wait."""

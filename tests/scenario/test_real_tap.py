@@ -34,7 +34,8 @@ async def test_same_card_again_opens_the_relay_and_ends_the_record(tmp_path: Pat
         await here.tap(A)
         assert not here.is_closed()
         start, stop = here.records()
-        assert (start["ended_because"], start["ended_at"]) == ("same-card", stop["tapped_at"])
+        assert start["ended_because"] == "same-card"
+        assert start["tapped_at"] < stop["tapped_at"] <= start["ended_at"]
         assert (stop["reason"], stop["ends"], stop["relay_closed"]) == ("stopped-same-card", start["id"], 0)
 
 

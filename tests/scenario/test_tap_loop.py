@@ -358,6 +358,7 @@ def test_charge_point_without_its_reader_is_out_of_order() -> None:
 def test_one_reader_of_two_is_enough_to_ask_for_a_card() -> None:
     async def story() -> None:
         stage = Stage()
+        await asyncio.sleep(1.0)
         stage.evse.reader_is("left", missing=True)
         stage.evse.reader_is("right", missing=False)
         assert "Out of order" not in stage.display.shown[-1]

@@ -9,8 +9,8 @@ from typing import Any
 
 from agent.commands.token_files import export_tokens, import_tokens
 from agent.config import load
-from agent.main import storage_folder
 from agent.model import Token
+from agent.storage import storage_folder
 from agent.store.whitelist import SyncKind, Whitelist
 from fakes.emsp import FakeEmsp
 from tests.scenario.world import configuration

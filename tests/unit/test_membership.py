@@ -154,7 +154,7 @@ async def world_in(folder: Path, *, linger_s: float = 0.0) -> AsyncIterator[Worl
             raise ConfigError("ca.pem: no such file")
         client = Client()
         world.clients.setdefault(relation.name, []).append(client)
-        return Member(peer_of(relation.name, client), Sync(relation.name), client.aclose)
+        return Member(peer_of(relation.name, client), Sync(relation.name), None, client.aclose)
 
     async def dismiss(name: str) -> int:
         if world.unwritable:
@@ -309,7 +309,7 @@ async def test_peer_of_the_configuration_keeps_its_name(tmp_path: Path, caplog: 
     async with world_in(tmp_path) as world:
         client = Client()
         fixed = peer_of("abc", client)
-        world.membership.add_fixed("abc", Member(fixed, Sync("abc"), client.aclose))
+        world.membership.add_fixed("abc", Member(fixed, Sync("abc"), None, client.aclose))
         await world.agree("abc")
         await world.membership.look()
         assert world.membership.peers["abc"] is fixed
@@ -402,7 +402,7 @@ async def test_peer_of_the_configuration_outlives_a_registration_of_its_name(tmp
     async with world_in(tmp_path) as world:
         client = Client()
         fixed = peer_of("abc", client)
-        world.membership.add_fixed("abc", Member(fixed, Sync("abc"), client.aclose))
+        world.membership.add_fixed("abc", Member(fixed, Sync("abc"), None, client.aclose))
         begun = await world.store.begin("abc", "b", status=PeerStatus.REGISTERING, at=NOON, note="", revision=None)
         await world.membership.look()
         await world.store.give_up("abc", "b", before=None, revision=begun.revision)
