@@ -21,7 +21,6 @@ from agent.ports import Reader
 from agent.runtime.authorize import PeerBackend
 from agent.runtime.charge_point import EvseTapLoop, Settled
 from agent.runtime.clock import Clock, system_clock
-from agent.runtime.delivery import Delivery, DeliverySettings
 from agent.runtime.membership import Member, Membership
 from agent.runtime.outlets import Outlets
 from agent.runtime.peer import Peer
@@ -188,7 +187,7 @@ async def agent_of(
         inputs = inputs_of(config, evses, registers)
         services["stop requests"] = StopDesk(stores.sessions, evses, now=clock.now).run
         if config.billing is not None:
-            services["delivery"] = _delivery_of(config.billing, stores, membership, clock).run
+            services["delivery"] = _delivery_of(config.billing, stores, membership, clock)
         for relay in relays.values():
             stack.callback(relay.detach)  # here as well: before the wait for whatever closes slowly
         yield Agent(list(evses.values()), readers, inputs, membership, services, backend, stores, on_ready)
@@ -244,12 +243,9 @@ async def _stop_in_order(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _delivery_of(billing: BillingSection, stores: Stores, membership: Membership, clock: Clock) -> Delivery:
+def _delivery_of(billing: BillingSection, stores: Stores, membership: Membership, clock: Clock) -> Work:
+    from agent.runtime.delivery import Delivery, DeliverySettings  # noqa: PLC0415  for those who bill
+
     settings = DeliverySettings(first_s=billing.retry_first_s, most_s=billing.retry_most_s)
-    return Delivery(
-        stores.sessions,
-        membership.reports,
-        now=clock.now,
-        settings=settings,
-        random=random.Random(),  # noqa: S311  spreads retries
-    )
+    spread = random.Random()  # noqa: S311  only spreads retries
+    return Delivery(stores.sessions, membership.reports, now=clock.now, settings=settings, random=spread).run

@@ -7,16 +7,18 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from agent.config import Config, PeerSection, credentials_token, policy_of
 from agent.ocpi.client import OcpiClient, tls_context
-from agent.ocpi.reports import ReportClient
 from agent.runtime.breaker import Breaker
 from agent.runtime.peer import Peer, WatchTimes
 from agent.runtime.token_sync import SyncSettings, TokenSync
 from agent.store.peers import PeerRelation, PeerRole, PeerStatus, Relations
 from agent.store.whitelist import Whitelist
+
+if TYPE_CHECKING:
+    from agent.ocpi.reports import ReportClient
 
 Party = tuple[str, str]
 
@@ -137,8 +139,10 @@ def client_of(terms: PeerTerms, config: Config) -> OcpiClient:
     )
 
 
-def reports_of(terms: PeerTerms, config: Config) -> ReportClient:
+def reports_of(terms: PeerTerms, config: Config) -> "ReportClient":
     """Tells the peer of sessions and CDRs; the caller closes it. Raises ConfigError as `client_of` does."""
+    from agent.ocpi.reports import ReportClient  # noqa: PLC0415  a charge point that bills nobody does without
+
     return ReportClient(
         terms.name,
         token=terms.token,

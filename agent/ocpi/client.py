@@ -8,7 +8,6 @@ import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from pathlib import Path
 from typing import TypeVar
 from urllib.parse import parse_qsl, urlsplit
 from uuid import uuid4
@@ -35,6 +34,7 @@ from agent.ocpi.tokens import (
     next_turn,
     read_list,
 )
+from agent.ocpi.trust import tls_context
 from agent.ocpi.versions import DETAILS, VERSION, VERSIONS, Endpoint
 
 __all__ = ["AuthorizeReply", "Endpoints", "Failure", "OcpiClient", "Page", "tls_context"]
@@ -95,14 +95,6 @@ class Page:
         return len(self.tokens) + len(self.unreadable)
 
 
-def tls_context(ca_file: Path | None = None) -> ssl.SSLContext:
-    """Trust in the system's certificate authorities, or in those of `ca_file` alone. Raises ConfigError."""
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError as error:
-        raise ConfigError(f"ca_file {ca_file}: expected certificates in PEM: {error.strerror or error}") from error
-
-
 class OcpiClient:
     """Asks one peer. May be used by any number of tasks at once; `aclose` when done.
 
@@ -149,7 +141,7 @@ class OcpiClient:
         self._addressing = addressing(peer, token, encoding, us=us, them=them, hub=hub)
         self._secrets = self._addressing.secrets
         if tls is None and (scheme == "https" or tokens_url is None):
-            # Versions on http may lead to tokens on https. Only where no TLS can come are its 40 ms and 2 MB saved.
+            # Versions on http may lead to tokens on https. Only where no TLS can come is it saved.
             tls = tls_context()
         self._connection = Connection(tls=tls, hang_s=hang_s, most_connections=most_connections)
 

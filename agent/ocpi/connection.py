@@ -18,6 +18,7 @@ import httpx
 from agent.model import Outcome
 from agent.ocpi.failures import Failure, hung_up, of_transport
 from agent.ocpi.headers import number, retry_after_s
+from agent.ocpi.trust import tls_context
 
 Headers = Sequence[tuple[bytes, bytes]]
 
@@ -140,8 +141,8 @@ class Connection:
         if self.tls is not None or url.scheme != "https":
             return self._transport
         if self._of_the_system is None:
-            # 40 ms and 2 MB, which a peer on plain http does not cost.
-            self._of_the_system = self._trusting(ssl.create_default_context())
+            # Where they are in one file, 40 ms and 2 MB, which a peer on plain http does not cost.
+            self._of_the_system = self._trusting(tls_context())
         return self._of_the_system
 
     async def _attempt(

@@ -10,7 +10,6 @@ import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, replace
-from datetime import timedelta
 from typing import assert_never
 from uuid import uuid4
 
@@ -32,7 +31,6 @@ from agent.core.evse_effects import (
     OpenRelay,
     RaiseAlarm,
     RecordRefusal,
-    Refusal,
     ResumeSession,
     SetTimer,
     Show,
@@ -74,7 +72,6 @@ from agent.model import (
     MeterReading,
     Policy,
     Reason,
-    Source,
     Tap,
     Uid,
     Verdict,
@@ -86,6 +83,7 @@ from agent.runtime.deciding import Decided, Decider
 from agent.runtime.driver_display import DriverDisplay
 from agent.runtime.guarded_relay import GuardedRelay
 from agent.runtime.ledger import Ledger
+from agent.runtime.tap_entries import TapEntries, refusal
 
 log = logging.getLogger(__name__)
 
@@ -96,7 +94,6 @@ OUT_OF_ORDER_S = 6.0
 
 _DECIDED = frozenset({Text.REFUSED, Text.NOT_RECORDED, Text.TOO_LATE, Text.PLUG_IN, Text.CHARGING, Text.SUSPENDED})
 """Texts that go with a decision's own words, where one was just made."""
-_STOPPED = {EndReason.SAME_CARD: Reason.STOPPED_SAME_CARD, EndReason.GROUP_CARD: Reason.STOPPED_GROUP_CARD}
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +138,7 @@ class EvseTapLoop:
         self._settings = settings
         self._relay = GuardedRelay(relay, evse_uid, on_open_at_last=lambda: self._device_is(Device.RELAY, works=True))
         self._display = DriverDisplay(display, language, standing=lambda: standing_text(self._evse))
+        self._entries = TapEntries(evse_uid, policy, self._display, clock)
         self._decider = Decider(
             evse_uid, location_id=location_id, policy=policy, whitelist=whitelist, backend=backend, now=clock.now,
             on_whitelist_fault=on_whitelist_fault,
@@ -351,7 +349,7 @@ class EvseTapLoop:
             case LookUpGroups(tap):
                 self._spawn(self._look_up(tap))
             case RecordRefusal(tap, because, lost):
-                self._refuse(tap, because, lost)
+                self._take_down_card(tap, self._entries.refused(tap, because, lost, self.active_authorization))
             case StartSession(authorization_id, at, energy_wh):
                 self._ledger.start(authorization_id, at, energy_wh)
             case ResumeSession(_, at):
@@ -431,23 +429,23 @@ class EvseTapLoop:
             decided = await self._decider.decide(tap, correlation_id, lambda: self._display.say(Text.ASKING))
             if self._ledger.is_refused and decided.decision.verdict is Verdict.ACCEPTED:
                 detail = f"what is to be billed can't be recorded now; else: {decided.decision.detail}"
-                decided = replace(decided, decision=_refused(Reason.STORAGE_FAULT, detail, decided.decision))
+                decided = replace(decided, decision=refusal(Reason.STORAGE_FAULT, detail, decided.decision))
             await self._record(tap, decided)
         except Exception as error:
             log.critical("evse=%s ALARM a tap could not be decided", self.evse_uid, exc_info=True)
             detail = f"the agent failed at this tap, its log has the trace: {type(error).__name__}"
-            fault = Decided(_refused(Reason.AGENT_FAULT, detail), correlation_id)
+            fault = Decided(refusal(Reason.AGENT_FAULT, detail), correlation_id)
             if not self._is_broken and isinstance(self._evse.phase, Authorizing) and self._evse.phase.tap == tap:
                 await self._record(tap, fault)
             else:
                 self._hand_in(StopCommanded(self._time(), EndReason.AGENT_FAULT))
                 self._display.verdict(fault.decision)
-                self._take_down_card(tap, self._entry(tap, fault.decision, correlation_id))
+                self._take_down_card(tap, self._entries.decided(tap, fault.decision, correlation_id))
 
     async def _record(self, tap: Tap, decided: Decided) -> None:
         """Record, then switch, then tell: a fault on the way turns an accept into a refusal with its own text."""
         decision = decided.decision
-        entry = self._entry(tap, decision, decided.correlation_id)
+        entry = self._entries.decided(tap, decision, decided.correlation_id, self._then())
         recording = asyncio.ensure_future(self._journal.record(entry))
         try:
             await self._wait_for(recording, tap)
@@ -456,7 +454,7 @@ class EvseTapLoop:
             raise
         fault = self._record_fault(recording, tap)
         if fault is not None:
-            decision = _refused(fault, f"was {decision.verdict}, but {fault}: {decision.detail}", decision)
+            decision = refusal(fault, f"was {decision.verdict}, but {fault}: {decision.detail}", decision)
         self._words = decision
         try:
             if fault is not None:
@@ -473,9 +471,9 @@ class EvseTapLoop:
         switched_at = self._time()
         if entry.relay_closed and fault is not None:
             if decision.verdict is Verdict.ACCEPTED:
-                decision = _refused(fault, f"was accepted, but {fault}: {decision.detail}", decision)
+                decision = refusal(fault, f"was accepted, but {fault}: {decision.detail}", decision)
                 self._display.verdict(decision)
-            entry = self._entry(tap, decision, decided.correlation_id)
+            entry = self._entries.decided(tap, decision, decided.correlation_id)
         self._settled(tap, entry, recording.result() if succeeded(recording) else None, switched_at)
         if decided.late is not None:
             self._aftermath.take_late(
@@ -531,23 +529,13 @@ class EvseTapLoop:
 
     # ---- cards that are not decided, and ends
 
-    def _refuse(self, tap: Tap, because: Refusal, lost: frozenset[Device]) -> None:
-        running = self.active_authorization
-        if because is Refusal.IN_USE:
-            decision = _refused(Reason.IN_USE, f"authorization {running} of another card is running")
-        elif Device.RELAY in lost:
-            decision = _refused(
-                Reason.RELAY_FAULT, "the relay has not opened since it was last told to, or did not close"
-            )
-        else:
-            missing = ", ".join(sorted(lost)) or "the agent stops"
-            decision = _refused(Reason.OUT_OF_ORDER, f"nothing may begin while this is missing: {missing}")
-        self._take_down_card(tap, self._entry(tap, decision, str(uuid4())))
-
     def _end(self, effect: EndSession | EndAuthorization) -> None:
         switched_at = self._time()
         tap = effect.tap
-        entry = self._stop_entry(effect.authorization_id, effect.because, tap) if tap else None
+        entry = None
+        if tap is not None:
+            begun = self._ledger.facts(effect.authorization_id)
+            entry = self._entries.stopped(tap, effect.authorization_id, effect.because, begun)
         if isinstance(effect, EndSession):
             done = self._ledger.end(effect.at, effect.energy_wh, effect.because, entry)
         elif entry is None:
@@ -556,24 +544,6 @@ class EvseTapLoop:
             done = self._ledger.take_down(entry)
         if tap is not None and entry is not None:
             self._settle_later(tap, entry, done, switched_at)
-
-    def _stop_entry(self, authorization_id: int, because: EndReason, tap: Tap) -> Entry:
-        """The record of the card that ends what another one, or itself, began: whose it was, and not whose it is."""
-        detail = f"ends authorization {authorization_id}"
-        stop = Decision(Verdict.ACCEPTED, _STOPPED[because], Source.LOCAL, detail)
-        entry = self._entry(tap, stop, str(uuid4()))
-        begun = self._ledger.facts(authorization_id)
-        return replace(
-            entry,
-            ends=authorization_id,
-            end_reason=because,
-            peer=begun.peer,
-            country_code=begun.country_code,
-            party_id=begun.party_id,
-            contract_id=begun.contract_id,
-            group_id=begun.group_id,
-            authorization_reference=begun.authorization_reference,
-        )
 
     def _take_down_card(self, tap: Tap, entry: Entry) -> None:
         self._settle_later(tap, entry, self._ledger.take_down(entry), self._time())
@@ -586,33 +556,6 @@ class EvseTapLoop:
             self._settled(tap, entry, done.result() if succeeded(done) else None, switched_at)
 
         self._aftermath.watch(settle())
-
-    def _entry(self, tap: Tap, decision: Decision, correlation_id: str) -> Entry:
-        token = decision.token
-        latency_s = self._time() - tap.at
-        starts = decision.verdict is Verdict.ACCEPTED and decision.source is not Source.LOCAL
-        return Entry(
-            evse_uid=self.evse_uid,
-            uid=tap.uid,
-            reader=tap.reader,
-            tapped_at=self._clock.now() - timedelta(seconds=latency_s),
-            verdict=decision.verdict,
-            reason=decision.reason,
-            source=decision.source,
-            detail=decision.detail,
-            text="\n".join(self._display.lines(decision, self._then() if starts else None)),
-            relay_closed=starts,
-            latency_ms=latency_s * 1000,
-            deadline_ms=self._policy.deadline_s * 1000,
-            correlation_id=correlation_id,
-            peer=decision.peer,
-            country_code=token.country_code if token else None,
-            party_id=token.party_id if token else None,
-            contract_id=token.contract_id if token else None,
-            group_id=token.group_id if token else None,
-            authorization_reference=decision.authorization_reference,
-            token_uid=token.uid if token and token.uid != tap.uid else None,
-        )
 
     def _then(self) -> Text | None:
         """What an accepted card leads to."""
@@ -640,9 +583,3 @@ def _running(found: Open | None) -> Running | None:
         session_started=session is not None,
         energy_wh=session.register_wh if session else None,
     )
-
-
-def _refused(reason: Reason, detail: str, instead_of: Decision | None = None) -> Decision:
-    token, peer = (instead_of.token, instead_of.peer) if instead_of else (None, None)
-    reference = instead_of.authorization_reference if instead_of else None
-    return Decision(Verdict.REFUSED, reason, Source.LOCAL, detail, token, peer, authorization_reference=reference)

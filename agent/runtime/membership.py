@@ -8,13 +8,15 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from agent.errors import AgentError, ConfigError, StoreError
-from agent.ocpi.reports import ReportClient
 from agent.runtime.peer import Peer
 from agent.runtime.sync_schedule import Syncing
 from agent.store.peers import PeerRelation
+
+if TYPE_CHECKING:
+    from agent.ocpi.reports import ReportClient  # a charge point that bills nobody does without
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +33,7 @@ class Member:
 
     peer: Peer
     sync: Syncing
-    reports: ReportClient | None
+    reports: "ReportClient | None"
     """Tells it of sessions and CDRs; None where nothing is billed."""
     close: Callable[[], Awaitable[None]]
 
@@ -116,7 +118,7 @@ class Membership:
         """One of each peer."""
         return [member.sync for member in self._members.values()]
 
-    def reports(self, name: str) -> ReportClient | None:
+    def reports(self, name: str) -> "ReportClient | None":
         """Who tells a peer of sessions and CDRs; None where there is no such peer now."""
         member = self._members.get(name)
         return member.reports if member else None

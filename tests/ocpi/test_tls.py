@@ -1,6 +1,8 @@
 """A peer behind TLS: real handshakes with certificates of an authority made for the test."""
 
+import shutil
 import ssl
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -11,6 +13,7 @@ from agent.model import LocationReferences, Outcome
 from agent.ocpi.client import Failure, OcpiClient, tls_context
 from agent.ocpi.connection import Connection, Reply, Unsent
 from agent.ocpi.tokens import AllowedType, AuthorizationInfo
+from agent.ocpi.trust import folder_of
 from agent.runtime.peer_check import CheckedPeer, Level, check_peer
 from fakes.emsp import FakeEmsp
 
@@ -110,3 +113,66 @@ def test_authority_that_is_no_certificate_is_a_configuration_error(tmp_path: Pat
     path.write_text("no certificate", encoding="utf-8")
     with pytest.raises(ConfigError, match="expected certificates in PEM"):
         tls_context(path)
+
+
+# The system's authorities
+
+
+async def test_authority_in_the_file_that_the_environment_names_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    authority = trustme.CA()
+    monkeypatch.setenv("SSL_CERT_FILE", str(ca_file(authority, tmp_path)))
+    async with FakeEmsp(tls=server_context(authority)) as emsp:
+        reply = await asked(emsp, None)
+    assert isinstance(reply, AuthorizationInfo)
+
+
+@pytest.mark.skipif(shutil.which("openssl") is None, reason="only OpenSSL's own program knows the hash of a name")
+async def test_authority_in_a_folder_alone_is_trusted(tmp_path: Path) -> None:
+    authority = trustme.CA()
+    rehash(ca_file(authority, tmp_path).parent)
+    async with FakeEmsp(tls=server_context(authority)) as emsp:
+        reply = await asked(emsp, ssl.create_default_context(capath=tmp_path))
+    assert isinstance(reply, AuthorizationInfo)
+
+
+def rehash(folder: Path) -> None:
+    subprocess.run(["openssl", "rehash", str(folder)], check=True, timeout=60)
+
+
+@pytest.mark.parametrize(("in_file", "in_folder", "taken"), [(2, 2, True), (2, 3, True), (3, 2, False), (0, 2, False)])
+def test_folder_of_authorities_is_taken_where_it_has_all_of_them(
+    tmp_path: Path, in_file: int, in_folder: int, *, taken: bool
+) -> None:
+    paths = verify_paths(tmp_path, in_file, in_folder)
+    assert folder_of(paths) == (paths.capath if taken else None)
+
+
+def test_folder_of_authorities_is_not_taken_where_another_file_is_named(tmp_path: Path) -> None:
+    paths = verify_paths(tmp_path, 1, 1)
+    other = tmp_path / "other.pem"
+    other.write_text(Path(paths.cafile).read_text("utf-8"), "utf-8")
+    assert folder_of(paths._replace(cafile=str(other))) is None
+
+
+def test_folder_of_authorities_that_can_not_be_read_is_not_taken(tmp_path: Path) -> None:
+    paths = verify_paths(tmp_path, 1, 1)
+    assert folder_of(paths._replace(capath=str(tmp_path / "missing"))) is None
+
+
+def verify_paths(folder: Path, in_file: int, in_folder: int) -> ssl.DefaultVerifyPaths:
+    hashed, bundle = folder / "certs", folder / "bundle.pem"
+    hashed.mkdir()
+    bundle.write_text("-----BEGIN CERTIFICATE-----\n" * in_file, "utf-8")
+    (hashed / "README").touch()
+    for number in range(in_folder):
+        (hashed / f"0123abc{number}.0").touch()
+    return ssl.DefaultVerifyPaths(
+        cafile=str(bundle),
+        capath=str(hashed),
+        openssl_cafile_env="SSL_CERT_FILE",
+        openssl_cafile=str(bundle),
+        openssl_capath_env="SSL_CERT_DIR",
+        openssl_capath=str(hashed),
+    )
