@@ -26,6 +26,7 @@ from hw.readers.serial_reader import SerialReader
 
 if TYPE_CHECKING:
     from hw.inputs.modbus_bus import ModbusBus
+    from hw.inputs.modbus_registers import RegisterMap
 
 log = logging.getLogger(__name__)
 
@@ -169,18 +170,25 @@ def _meters_of(config: Config, counted: Mapping[str, int]) -> dict[str, Meter]:
     return meters
 
 
+def registers_of(section: ModbusMeterSection) -> "RegisterMap":
+    """What stands where in a meter of that model. Raises ConfigError for one that is not known."""
+    from hw.inputs.modbus_registers import REGISTER_MAPS  # noqa: PLC0415  see the top
+
+    if section.model not in REGISTER_MAPS:
+        known = ", ".join(sorted(REGISTER_MAPS))
+        raise ConfigError(f'meter "{section.name}": model: "{section.model}" is not known; there are: {known}')
+    return REGISTER_MAPS[section.model]
+
+
 def _modbus_meter(section: ModbusMeterSection, buses: "dict[str, ModbusBus]") -> Meter:
-    from hw.inputs import modbus_bus, modbus_meter, modbus_registers  # noqa: PLC0415  see the top
+    from hw.inputs import modbus_bus, modbus_meter  # noqa: PLC0415  see the top
 
     bus = buses.get(section.port)
     if bus is None:
         bus = buses[section.port] = modbus_bus.ModbusBus(
             section.port, baudrate=section.baudrate, parity=section.parity, stopbits=section.stopbits
         )
-    registers = modbus_registers.REGISTER_MAPS.get(section.model)
-    if registers is None:
-        known = ", ".join(sorted(modbus_registers.REGISTER_MAPS))
-        raise ConfigError(f'meter "{section.name}": model: "{section.model}" is not known; there are: {known}')
+    registers = registers_of(section)
     return modbus_meter.ModbusMeter(section.name, bus, section.unit, registers, interval_s=section.interval_s)
 
 

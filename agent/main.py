@@ -144,7 +144,7 @@ async def agent_of(
         fair_share_s = (policy.deadline_s - policy.reserve_s) / 2
         backend = PeerBackend(membership.peers, late_window_s=policy.late_window_s, fair_share_s=fair_share_s)
         stack.push_async_callback(repair.stop)
-        services = {"token synchronisation": schedule.run}
+        services: dict[str, Work] = {"token synchronisation": schedule.run}
         if config.ocpi.server.enabled:
             from agent.serving import Serving  # noqa: PLC0415  its libraries cost 10 MB that the taps don't need
 

@@ -74,7 +74,9 @@ def config() -> None:
 @says_what_is_wrong
 def config_check(config_path: Path) -> None:
     """Say whether the configuration can be used, and if not, where it is wrong."""
-    from agent.config import credentials_token
+    from agent.billing import documents_of, tariff_of
+    from agent.config import ModbusMeterSection, credentials_token
+    from agent.devices import registers_of
     from agent.ocpi.client import tls_context
 
     loaded = load(config_path)
@@ -82,6 +84,12 @@ def config_check(config_path: Path) -> None:
         credentials_token(peer, config_path)
         if peer.ca_file:
             tls_context(config_path.parent / peer.ca_file)
+    tariff = tariff_of(loaded, config_path)
+    for evse in loaded.evse:
+        documents_of(loaded, evse, tariff)
+    for meter in loaded.meter:
+        if isinstance(meter, ModbusMeterSection):
+            registers_of(meter)
     server = loaded.ocpi.server
     if server.enabled and server.tls_certificate:
         from agent.ocpi.server.serve import tls_of
