@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 RETRY_END_S = 2.0
 """How soon an end that could not be recorded is tried again: a full disk is not emptied faster."""
+MOST_TRIES = 150
+"""How often a late answer is tried: five minutes."""
 SHUT_DOWN_S = 3.0
 """How long an orderly stop waits for the disk and for late answers; systemd would wait 90 s, an installer won't."""
 
@@ -118,7 +120,7 @@ class Aftermath:
             async for answer in answers:
                 joined = verdicts.take(answer)
                 taken = LateAnswer(authorization_id, self._now(), answer, joined)
-                await self._journal.add_late(taken)
+                await self._kept(taken)
                 log.info(
                     "evse=%s authorization %d: peer %s answered late: %s after %.1f s",
                     self._evse_uid, authorization_id, answer.peer, answer.outcome, answer.elapsed_s,
@@ -129,6 +131,18 @@ class Aftermath:
                     on_refused(authorization_id)
         if verdicts.refused_by_all:
             on_refused(authorization_id)
+
+    async def _kept(self, late: LateAnswer) -> None:
+        """On disk, for a disk that refuses for a while as well. Raises StoreError when it does so for minutes."""
+        for _ in range(MOST_TRIES):
+            try:
+                await self._journal.add_late(late)
+            except StoreError as error:
+                log.error("evse=%s a late answer is not on disk yet: %s", self._evse_uid, error)
+                await asyncio.sleep(RETRY_END_S)
+            else:
+                return
+        await self._journal.add_late(late)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

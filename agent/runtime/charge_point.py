@@ -9,12 +9,10 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass, replace
 from typing import assert_never
-from uuid import uuid4
 
 from agent.charges import Open
-from agent.core.decide import group_name, group_of
+from agent.core.decide import group_name
 from agent.core.evse import step
 from agent.core.evse_effects import (
     AddReading,
@@ -40,17 +38,11 @@ from agent.core.evse_effects import (
     standing_text,
 )
 from agent.core.evse_events import (
-    Accepted,
     DeviceBack,
     DeviceLost,
     Event,
-    LateReference,
-    LateRefused,
     Plugged,
     Reading,
-    RecordedTooLate,
-    RecordFailed,
-    Refused,
     Restarted,
     Running,
     SessionUnrecorded,
@@ -60,30 +52,26 @@ from agent.core.evse_events import (
     TimerFired,
     Unplugged,
 )
-from agent.core.evse_state import START, Authorizing, Device, Evse, Plug, Settings, Timer
-from agent.core.glyphs import sanitise
-from agent.core.uid import masked
+from agent.core.evse_state import START, Device, Evse, Plug, Settings, Timer
 from agent.errors import StoreError
 from agent.model import (
-    Decision,
     EndReason,
-    Entry,
-    LateAnswer,
     MeterReading,
     Policy,
-    Reason,
     Tap,
     Uid,
-    Verdict,
 )
 from agent.ports import Backend, Display, Journal, Relay, Whitelist
-from agent.runtime.aftermath import SHUT_DOWN_S, Aftermath, Recording, succeeded
+from agent.runtime.aftermath import SHUT_DOWN_S, Aftermath
+from agent.runtime.cards import Cards, Settled
 from agent.runtime.clock import Clock
-from agent.runtime.deciding import Decided, Decider
+from agent.runtime.deciding import Decider
 from agent.runtime.driver_display import DriverDisplay
 from agent.runtime.guarded_relay import GuardedRelay
 from agent.runtime.ledger import Ledger
-from agent.runtime.tap_entries import TapEntries, refusal
+from agent.runtime.tap_entries import TapEntries
+
+__all__ = ["EvseTapLoop", "Settled"]
 
 log = logging.getLogger(__name__)
 
@@ -94,16 +82,6 @@ OUT_OF_ORDER_S = 6.0
 
 _DECIDED = frozenset({Text.REFUSED, Text.NOT_RECORDED, Text.TOO_LATE, Text.PLUG_IN, Text.CHARGING, Text.SUSPENDED})
 """Texts that go with a decision's own words, where one was just made."""
-
-
-@dataclass(frozen=True, slots=True)
-class Settled:
-    """A tap that is over, for whoever watches: `switched_at` is the loop time after the relay was commanded."""
-
-    tap: Tap
-    entry: Entry
-    authorization_id: int | None
-    switched_at: float
 
 
 class EvseTapLoop:
@@ -134,7 +112,6 @@ class EvseTapLoop:
         start left open here.
         """
         self.evse_uid = evse_uid
-        self._policy = policy
         self._settings = settings
         self._relay = GuardedRelay(relay, evse_uid, on_open_at_last=lambda: self._device_is(Device.RELAY, works=True))
         self._display = DriverDisplay(display, language, standing=lambda: standing_text(self._evse))
@@ -143,12 +120,14 @@ class EvseTapLoop:
             evse_uid, location_id=location_id, policy=policy, whitelist=whitelist, backend=backend, now=clock.now,
             on_whitelist_fault=on_whitelist_fault,
         )  # fmt: skip
-        self._journal = journal
         self._clock = clock
         self._found = found
-        self._on_settled = on_settled
-        self._ledger = ledger(lambda number: self._hand_in(SessionUnrecorded(self._time(), number)))
+        self._ledger = ledger(lambda number: self.hand_in(SessionUnrecorded(self._time(), number)))
         self._aftermath = Aftermath(evse_uid, journal, clock.now)
+        self._cards = Cards(
+            evse_uid, self, settings=settings, decider=self._decider, entries=self._entries, journal=journal,
+            ledger=self._ledger, aftermath=self._aftermath, display=self._display, on_settled=on_settled,
+        )  # fmt: skip
         self._evse: Evse = START
         self._events: deque[Event] = deque()
         self._live = False
@@ -157,8 +136,6 @@ class EvseTapLoop:
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
         self._repair: asyncio.TimerHandle | None = None
         self._work: set[asyncio.Task[None]] = set()
-        self._words: Decision | None = None
-        self._late: dict[int, LateAnswer] = {}
         self._readers_missing: dict[str, bool] = {}
         self._lost: set[Device] = set()
         self._plug = Plug.UNKNOWN
@@ -188,7 +165,7 @@ class EvseTapLoop:
 
     def tap(self, tap: Tap, groups: frozenset[str] | None = None) -> None:
         """Hand over a tap; `groups` where somebody has looked them up already."""
-        self._hand_in(Tapped(self._time(), tap, groups))
+        self.hand_in(Tapped(self._time(), tap, groups))
 
     async def groups(self, tap: Tap) -> frozenset[str]:
         """The groups that a card is listed in."""
@@ -203,7 +180,7 @@ class EvseTapLoop:
         """The plug sensor's word."""
         self._plug = Plug.IN if plugged else Plug.OUT
         self._plug_known.set()
-        self._hand_in(Plugged(self._time()) if plugged else Unplugged(self._time()))
+        self.hand_in(Plugged(self._time()) if plugged else Unplugged(self._time()))
 
     def plug_sensor_is(self, *, works: bool) -> None:
         """Without its plug sensor nobody can say whose car the current goes to."""
@@ -213,7 +190,7 @@ class EvseTapLoop:
 
     def read(self, reading: MeterReading) -> None:
         """The meter's word."""
-        self._hand_in(Reading(self._time(), reading.energy_wh, reading.power_w))
+        self.hand_in(Reading(self._time(), reading.energy_wh, reading.power_w))
 
     def meter_is(self, *, works: bool) -> None:
         """A charge goes on without its meter; none begins."""
@@ -223,7 +200,7 @@ class EvseTapLoop:
         """Open the relay and end what runs, on record. False when there was nothing."""
         if self._evse.running is None:
             return False
-        self._hand_in(StopCommanded(self._time(), because))
+        self.hand_in(StopCommanded(self._time(), because))
         await self._ledger.settled()
         return True
 
@@ -271,12 +248,12 @@ class EvseTapLoop:
 
     def _leave(self) -> None:
         """Open the relay, now; and end what is not to be resumed."""
-        if self._live and not self._is_broken:
-            self._hand_in(ShutDown(self._time()))
+        if self._live and not self.is_broken:
+            self.hand_in(ShutDown(self._time()))
         self._live = False
         self._relay.open()
         self._relay.stop()
-        if self._is_broken:
+        if self.is_broken:
             self._ledger.abandon(EndReason.AGENT_FAULT)
         self._evse = START
 
@@ -298,7 +275,8 @@ class EvseTapLoop:
     def _time(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def _hand_in(self, event: Event) -> None:
+    def hand_in(self, event: Event) -> None:
+        """Something happens; it is carried out before this returns, unless another event is under way."""
         if not self._live and not isinstance(event, Tapped):
             return  # a start asks for the state of every device
         self._events.append(event)
@@ -318,7 +296,13 @@ class EvseTapLoop:
             self._stepping = False
 
     @property
-    def _is_broken(self) -> bool:
+    def is_live(self) -> bool:
+        """Whether it takes events."""
+        return self._live
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it has failed, and is about to end."""
         return self._broken is not None and self._broken.done() and not self._broken.cancelled()
 
     def _fail(self, error: BaseException) -> None:
@@ -345,11 +329,12 @@ class EvseTapLoop:
             case Show(text):
                 self._show(text)
             case AskDecision(tap):
-                self._spawn(self._decide(tap))
+                self._spawn(self._cards.decide(tap))
             case LookUpGroups(tap):
                 self._spawn(self._look_up(tap))
             case RecordRefusal(tap, because, lost):
-                self._take_down_card(tap, self._entries.refused(tap, because, lost, self.active_authorization))
+                entry = self._entries.refused(tap, because, lost, self.active_authorization)
+                self._cards.take_down(tap, entry)
             case StartSession(authorization_id, at, energy_wh):
                 self._ledger.start(authorization_id, at, energy_wh)
             case ResumeSession(_, at):
@@ -359,9 +344,9 @@ class EvseTapLoop:
             case AddReading(_, at, energy_wh):
                 self._add_reading(event, at, energy_wh)
             case EndSession() | EndAuthorization():
-                self._end(effect)
+                self._cards.end(effect)
             case JoinReference(authorization_id, _):
-                self._ledger.join(authorization_id, self._late.pop(authorization_id))
+                self._ledger.join(authorization_id, self._cards.late(authorization_id))
             case SetTimer(timer, after_s):
                 self._timers[timer] = asyncio.get_running_loop().call_later(after_s, self._fire, timer)
             case CancelTimer(timer):
@@ -375,15 +360,15 @@ class EvseTapLoop:
 
     def _fire(self, timer: Timer) -> None:
         self._timers.pop(timer, None)
-        self._hand_in(TimerFired(self._time(), timer))
+        self.hand_in(TimerFired(self._time(), timer))
 
     def _device_is(self, device: Device, *, works: bool) -> None:
         if works:
             self._lost.discard(device)
-            self._hand_in(DeviceBack(self._time(), device))
+            self.hand_in(DeviceBack(self._time(), device))
         else:
             self._lost.add(device)
-            self._hand_in(DeviceLost(self._time(), device))
+            self.hand_in(DeviceLost(self._time(), device))
 
     def _not_closed(self) -> None:
         """Lost, before anything else happens; and back after a while if it is at least open."""
@@ -401,12 +386,10 @@ class EvseTapLoop:
     def _show(self, text: Text) -> None:
         if text is Text.ASKING:
             return  # said when a peer is asked: a card that the whitelist alone decides sees the verdict at once
-        if self._words is not None and text in _DECIDED:
-            self._display.verdict(self._words, text if self._settings.has_plug_sensor else None)
+        if self._cards.words is not None and text in _DECIDED:
+            self._display.verdict(self._cards.words, text if self._settings.has_plug_sensor else None)
         else:
             self._display.say(text)
-
-    # ---- a decision
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -421,155 +404,6 @@ class EvseTapLoop:
 
     async def _look_up(self, tap: Tap) -> None:
         self.tap(tap, await self._decider.groups(tap))
-
-    async def _decide(self, tap: Tap) -> None:
-        """One card, to its end. What nobody foresaw refuses the driver, with the relay open; then the next tap."""
-        correlation_id = str(uuid4())
-        try:
-            decided = await self._decider.decide(tap, correlation_id, lambda: self._display.say(Text.ASKING))
-            if self._ledger.is_refused and decided.decision.verdict is Verdict.ACCEPTED:
-                detail = f"what is to be billed can't be recorded now; else: {decided.decision.detail}"
-                decided = replace(decided, decision=refusal(Reason.STORAGE_FAULT, detail, decided.decision))
-            await self._record(tap, decided)
-        except Exception as error:
-            log.critical("evse=%s ALARM a tap could not be decided", self.evse_uid, exc_info=True)
-            detail = f"the agent failed at this tap, its log has the trace: {type(error).__name__}"
-            fault = Decided(refusal(Reason.AGENT_FAULT, detail), correlation_id)
-            if not self._is_broken and isinstance(self._evse.phase, Authorizing) and self._evse.phase.tap == tap:
-                await self._record(tap, fault)
-            else:
-                self._hand_in(StopCommanded(self._time(), EndReason.AGENT_FAULT))
-                self._display.verdict(fault.decision)
-                self._take_down_card(tap, self._entries.decided(tap, fault.decision, correlation_id))
-
-    async def _record(self, tap: Tap, decided: Decided) -> None:
-        """Record, then switch, then tell: a fault on the way turns an accept into a refusal with its own text."""
-        decision = decided.decision
-        entry = self._entries.decided(tap, decision, decided.correlation_id, self._then())
-        recording = asyncio.ensure_future(self._journal.record(entry))
-        try:
-            await self._wait_for(recording, tap)
-        except asyncio.CancelledError:
-            self._aftermath.void(recording, entry, EndReason.SHUTDOWN)
-            raise
-        fault = self._record_fault(recording, tap)
-        if fault is not None:
-            decision = refusal(fault, f"was {decision.verdict}, but {fault}: {decision.detail}", decision)
-        self._words = decision
-        try:
-            if fault is not None:
-                self._hand_in(RecordFailed(self._time(), too_late=fault is Reason.TOO_LATE))
-                self._aftermath.landed(recording, entry, self._landed)
-            elif entry.relay_closed:
-                fault = self._accepted(recording.result(), entry, decision)
-            else:
-                self._hand_in(Refused(self._time()))
-        finally:
-            self._words = None
-        if self._broken is not None and self._is_broken:
-            self._broken.result()
-        switched_at = self._time()
-        if entry.relay_closed and fault is not None:
-            if decision.verdict is Verdict.ACCEPTED:
-                decision = refusal(fault, f"was accepted, but {fault}: {decision.detail}", decision)
-                self._display.verdict(decision)
-            entry = self._entries.decided(tap, decision, decided.correlation_id)
-        self._settled(tap, entry, recording.result() if succeeded(recording) else None, switched_at)
-        if decided.late is not None:
-            self._aftermath.take_late(
-                recording, decision, decided.late, on_joined=self._joined_late, on_refused=self._refused_late
-            )
-
-    def _accepted(self, authorization_id: int, entry: Entry, decision: Decision) -> Reason | None:
-        """Why nothing came of it, None when it runs."""
-        token = decision.token
-        self._ledger.accepted(authorization_id, entry)
-        self._display.language = token.language if token else None
-        group = group_of(token) if token else None
-        self._hand_in(Accepted(self._time(), authorization_id, group))
-        if self._evse.runs(authorization_id):
-            return None
-        return Reason.OUT_OF_ORDER if self._evse.lost - {Device.RELAY} else Reason.RELAY_FAULT
-
-    def _landed(self, authorization_id: int) -> None:
-        if self._live:
-            self._hand_in(RecordedTooLate(self._time(), authorization_id))
-        else:
-            self._ledger.end_authorization(authorization_id, EndReason.TOO_LATE)
-
-    async def _wait_for(self, recording: Recording, tap: Tap) -> None:
-        """Until the record is on disk or refused, or the deadline has come; the record goes on by itself."""
-        await asyncio.wait({recording}, timeout=max(0.0, self._decider.deadline(tap) - self._time()))
-
-    def _record_fault(self, recording: Recording, tap: Tap) -> Reason | None:
-        """Why nothing may be switched on, None when the record is on disk in time.
-
-        A disk can stall for seconds (an SD card that tidies up). The driver does not wait for it: the record is
-        still written, and says afterwards that nothing was switched on.
-        """
-        if not recording.done():
-            log.error("evse=%s the disk is too slow: the record is not written at the deadline", self.evse_uid)
-            return Reason.TOO_LATE
-        error = recording.exception()
-        if error is None:
-            return Reason.TOO_LATE if self._time() > self._decider.deadline(tap) else None
-        if not isinstance(error, StoreError):
-            raise error
-        log.error("evse=%s the record can't be written; cards are refused until it can: %s", self.evse_uid, error)
-        return Reason.STORAGE_FAULT
-
-    def _joined_late(self, late: LateAnswer) -> None:
-        reference = late.answer.authorization_reference
-        assert reference is not None, "only a reference joins"
-        self._late[late.authorization_id] = late
-        self._hand_in(LateReference(self._time(), late.authorization_id, reference))
-
-    def _refused_late(self, authorization_id: int) -> None:
-        self._hand_in(LateRefused(self._time(), authorization_id))
-
-    # ---- cards that are not decided, and ends
-
-    def _end(self, effect: EndSession | EndAuthorization) -> None:
-        switched_at = self._time()
-        tap = effect.tap
-        entry = None
-        if tap is not None:
-            begun = self._ledger.facts(effect.authorization_id)
-            entry = self._entries.stopped(tap, effect.authorization_id, effect.because, begun)
-        if isinstance(effect, EndSession):
-            done = self._ledger.end(effect.at, effect.energy_wh, effect.because, entry)
-        elif entry is None:
-            done = self._ledger.end_authorization(effect.authorization_id, effect.because)
-        else:
-            done = self._ledger.take_down(entry)
-        if tap is not None and entry is not None:
-            self._settle_later(tap, entry, done, switched_at)
-
-    def _take_down_card(self, tap: Tap, entry: Entry) -> None:
-        self._settle_later(tap, entry, self._ledger.take_down(entry), self._time())
-
-    def _settle_later(self, tap: Tap, entry: Entry, done: "asyncio.Future[int | None]", switched_at: float) -> None:
-        """Say that the tap is over once its record is on disk, or has failed, or takes too long."""
-
-        async def settle() -> None:
-            await asyncio.wait({done}, timeout=max(0.0, self._decider.deadline(tap) - self._time()))
-            self._settled(tap, entry, done.result() if succeeded(done) else None, switched_at)
-
-        self._aftermath.watch(settle())
-
-    def _then(self) -> Text | None:
-        """What an accepted card leads to."""
-        if not self._settings.has_plug_sensor:
-            return None
-        return Text.CHARGING if self._evse.plug is Plug.IN else Text.PLUG_IN
-
-    def _settled(self, tap: Tap, entry: Entry, authorization_id: int | None, switched_at: float) -> None:
-        log.info(
-            "evse=%s card=%s %s %s by %s in %.1f ms, record %s: %s",
-            self.evse_uid, masked(tap.uid), entry.verdict, entry.reason, entry.source,
-            (switched_at - tap.at) * 1000, authorization_id, sanitise(entry.detail),
-        )  # fmt: skip
-        self._on_settled(Settled(tap, entry, authorization_id, switched_at))
 
 
 def _running(found: Open | None) -> Running | None:

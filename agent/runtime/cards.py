@@ -1,0 +1,264 @@
+"""The cards of one EVSE: each decided, recorded, and told to the machine, the driver, and whoever watches.
+
+The order is the product: a card is accepted by the machine, which then closes the relay, when its record is on disk and
+its deadline has not passed; a fault on the way turns an accept into a refusal with its own text.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Protocol
+from uuid import uuid4
+
+from agent.core.decide import group_of
+from agent.core.evse_effects import EndAuthorization, EndSession, Text
+from agent.core.evse_events import (
+    Accepted,
+    Event,
+    LateReference,
+    LateRefused,
+    RecordedTooLate,
+    RecordFailed,
+    Refused,
+    StopCommanded,
+)
+from agent.core.evse_state import Authorizing, Device, Evse, Plug, Settings
+from agent.core.glyphs import sanitise
+from agent.core.uid import masked
+from agent.errors import StoreError
+from agent.model import Decision, EndReason, Entry, LateAnswer, Reason, Tap, Verdict
+from agent.ports import Journal
+from agent.runtime.aftermath import Aftermath, Recording, succeeded
+from agent.runtime.deciding import Decided, Decider
+from agent.runtime.driver_display import DriverDisplay
+from agent.runtime.ledger import Ledger
+from agent.runtime.tap_entries import TapEntries, refusal
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A tap that is over, for whoever watches: `switched_at` is the loop time after the relay was commanded."""
+
+    tap: Tap
+    entry: Entry
+    authorization_id: int | None
+    switched_at: float
+
+
+class Machine(Protocol):
+    """The EVSE that the cards are for."""
+
+    @property
+    def state(self) -> Evse:
+        """As it is now."""
+        ...
+
+    @property
+    def is_live(self) -> bool:
+        """Whether it takes events."""
+        ...
+
+    @property
+    def is_broken(self) -> bool:
+        """Whether it has failed, and is about to end."""
+        ...
+
+    def hand_in(self, event: Event) -> None:
+        """Something happens, and is carried out before this returns."""
+        ...
+
+
+class Cards:
+    """What a card at one EVSE comes to."""
+
+    def __init__(
+        self,
+        evse_uid: str,
+        machine: Machine,
+        *,
+        settings: Settings,
+        decider: Decider,
+        entries: TapEntries,
+        journal: Journal,
+        ledger: Ledger,
+        aftermath: Aftermath,
+        display: DriverDisplay,
+        on_settled: Callable[[Settled], None],
+    ) -> None:
+        """All parts are the EVSE's own."""
+        self._evse_uid = evse_uid
+        self._machine = machine
+        self._settings = settings
+        self._decider = decider
+        self._entries = entries
+        self._journal = journal
+        self._ledger = ledger
+        self._aftermath = aftermath
+        self._display = display
+        self._on_settled = on_settled
+        self._late: dict[int, LateAnswer] = {}
+        self.words: Decision | None = None
+        """The decision that the machine is just hearing of: its own words go with what follows from it."""
+
+    def late(self, authorization_id: int) -> LateAnswer:
+        """The answer whose reference the machine was just told of."""
+        return self._late.pop(authorization_id)
+
+    async def decide(self, tap: Tap) -> None:
+        """One card, to its end. What nobody foresaw refuses the driver, with the relay open; then the next tap."""
+        correlation_id = str(uuid4())
+        try:
+            decided = await self._decider.decide(tap, correlation_id, lambda: self._display.say(Text.ASKING))
+            if self._ledger.is_refused and decided.decision.verdict is Verdict.ACCEPTED:
+                detail = f"what is to be billed can't be recorded now; else: {decided.decision.detail}"
+                decided = replace(decided, decision=refusal(Reason.STORAGE_FAULT, detail, decided.decision))
+            await self._record(tap, decided)
+        except Exception as error:
+            log.critical("evse=%s ALARM a tap could not be decided", self._evse_uid, exc_info=True)
+            detail = f"the agent failed at this tap, its log has the trace: {type(error).__name__}"
+            fault = Decided(refusal(Reason.AGENT_FAULT, detail), correlation_id)
+            if (
+                not self._machine.is_broken
+                and isinstance(self._machine.state.phase, Authorizing)
+                and self._machine.state.phase.tap == tap
+            ):
+                await self._record(tap, fault)
+            else:
+                self._machine.hand_in(StopCommanded(self._time(), EndReason.AGENT_FAULT))
+                self._display.verdict(fault.decision)
+                self.take_down(tap, self._entries.decided(tap, fault.decision, correlation_id))
+
+    async def _record(self, tap: Tap, decided: Decided) -> None:
+        """Record, then switch, then tell: a fault on the way turns an accept into a refusal with its own text."""
+        decision = decided.decision
+        entry = self._entries.decided(tap, decision, decided.correlation_id, self._then())
+        recording = asyncio.ensure_future(self._journal.record(entry))
+        try:
+            await self._wait_for(recording, tap)
+        except asyncio.CancelledError:
+            self._aftermath.void(recording, entry, EndReason.SHUTDOWN)
+            raise
+        fault = self._record_fault(recording, tap)
+        if fault is not None:
+            decision = refusal(fault, f"was {decision.verdict}, but {fault}: {decision.detail}", decision)
+        self.words = decision
+        try:
+            if fault is not None:
+                self._machine.hand_in(RecordFailed(self._time(), too_late=fault is Reason.TOO_LATE))
+                self._aftermath.landed(recording, entry, self._landed)
+            elif entry.relay_closed:
+                fault = self._accepted(recording.result(), entry, decision)
+            else:
+                self._machine.hand_in(Refused(self._time()))
+        finally:
+            self.words = None
+        if self._machine.is_broken:
+            raise RuntimeError("the EVSE has failed at this card, see above")
+        switched_at = self._time()
+        if entry.relay_closed and fault is not None:
+            if decision.verdict is Verdict.ACCEPTED:
+                decision = refusal(fault, f"was accepted, but {fault}: {decision.detail}", decision)
+                self._display.verdict(decision)
+            entry = self._entries.decided(tap, decision, decided.correlation_id)
+        self._settled(tap, entry, recording.result() if succeeded(recording) else None, switched_at)
+        if decided.late is not None:
+            self._aftermath.take_late(
+                recording, decision, decided.late, on_joined=self._joined_late, on_refused=self._refused_late
+            )
+
+    def _accepted(self, authorization_id: int, entry: Entry, decision: Decision) -> Reason | None:
+        """Why nothing came of it, None when it runs."""
+        token = decision.token
+        self._ledger.accepted(authorization_id, entry)
+        self._display.language = token.language if token else None
+        group = group_of(token) if token else None
+        self._machine.hand_in(Accepted(self._time(), authorization_id, group))
+        if self._machine.state.runs(authorization_id):
+            return None
+        return Reason.OUT_OF_ORDER if self._machine.state.lost - {Device.RELAY} else Reason.RELAY_FAULT
+
+    def _landed(self, authorization_id: int) -> None:
+        if self._machine.is_live:
+            self._machine.hand_in(RecordedTooLate(self._time(), authorization_id))
+        else:
+            self._ledger.end_authorization(authorization_id, EndReason.TOO_LATE)
+
+    async def _wait_for(self, recording: Recording, tap: Tap) -> None:
+        """Until the record is on disk or refused, or the deadline has come; the record goes on by itself."""
+        await asyncio.wait({recording}, timeout=max(0.0, self._decider.deadline(tap) - self._time()))
+
+    def _record_fault(self, recording: Recording, tap: Tap) -> Reason | None:
+        """Why nothing may be switched on, None when the record is on disk in time.
+
+        A disk can stall for seconds (an SD card that tidies up). The driver does not wait for it: the record is
+        still written, and says afterwards that nothing was switched on.
+        """
+        if not recording.done():
+            log.error("evse=%s the disk is too slow: the record is not written at the deadline", self._evse_uid)
+            return Reason.TOO_LATE
+        error = recording.exception()
+        if error is None:
+            return Reason.TOO_LATE if self._time() > self._decider.deadline(tap) else None
+        if not isinstance(error, StoreError):
+            raise error
+        log.error("evse=%s the record can't be written; cards are refused until it can: %s", self._evse_uid, error)
+        return Reason.STORAGE_FAULT
+
+    def _joined_late(self, late: LateAnswer) -> None:
+        reference = late.answer.authorization_reference
+        assert reference is not None, "only a reference joins"
+        self._late[late.authorization_id] = late
+        self._machine.hand_in(LateReference(self._time(), late.authorization_id, reference))
+
+    def _refused_late(self, authorization_id: int) -> None:
+        self._machine.hand_in(LateRefused(self._time(), authorization_id))
+
+    # ---- cards that are not decided, and ends
+
+    def end(self, effect: EndSession | EndAuthorization) -> None:
+        switched_at = self._time()
+        tap = effect.tap
+        entry = None
+        if tap is not None:
+            begun = self._ledger.facts(effect.authorization_id)
+            entry = self._entries.stopped(tap, effect.authorization_id, effect.because, begun)
+        if isinstance(effect, EndSession):
+            done = self._ledger.end(effect.at, effect.energy_wh, effect.because, entry)
+        elif entry is None:
+            done = self._ledger.end_authorization(effect.authorization_id, effect.because)
+        else:
+            done = self._ledger.take_down(entry)
+        if tap is not None and entry is not None:
+            self._settle_later(tap, entry, done, switched_at)
+
+    def take_down(self, tap: Tap, entry: Entry) -> None:
+        self._settle_later(tap, entry, self._ledger.take_down(entry), self._time())
+
+    def _settle_later(self, tap: Tap, entry: Entry, done: "asyncio.Future[int | None]", switched_at: float) -> None:
+        """Say that the tap is over once its record is on disk, or has failed, or takes too long."""
+
+        async def settle() -> None:
+            await asyncio.wait({done}, timeout=max(0.0, self._decider.deadline(tap) - self._time()))
+            self._settled(tap, entry, done.result() if succeeded(done) else None, switched_at)
+
+        self._aftermath.watch(settle())
+
+    def _then(self) -> Text | None:
+        """What an accepted card leads to."""
+        if not self._settings.has_plug_sensor:
+            return None
+        return Text.CHARGING if self._machine.state.plug is Plug.IN else Text.PLUG_IN
+
+    def _settled(self, tap: Tap, entry: Entry, authorization_id: int | None, switched_at: float) -> None:
+        log.info(
+            "evse=%s card=%s %s %s by %s in %.1f ms, record %s: %s",
+            self._evse_uid, masked(tap.uid), entry.verdict, entry.reason, entry.source,
+            (switched_at - tap.at) * 1000, authorization_id, sanitise(entry.detail),
+        )  # fmt: skip
+        self._on_settled(Settled(tap, entry, authorization_id, switched_at))
+
+    def _time(self) -> float:
+        return asyncio.get_running_loop().time()
