@@ -283,7 +283,7 @@ class EvseTapLoop:
         self._handle()
 
     def _handle(self) -> None:
-        if self._stepping or not self._live:
+        if self._stepping or not self._live or self.is_broken:
             return
         self._stepping = True
         try:
