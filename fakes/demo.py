@@ -9,7 +9,7 @@ import io
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypedDict
@@ -18,11 +18,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
+from agent.commands.charge_words import exact_json
 from agent.config import Config, parse
 from agent.main import Agent, agent_of
 from agent.model import EndReason, Recorded
 from agent.runtime.charge_point import Settled
+from fakes.demo_charge import POWER_W, steps
 from fakes.demo_deck import DECK, Case, spelled
+from fakes.demo_timeline import print_outcome, print_step
 from fakes.emsp import FINE, FakeEmsp
 from fakes.pins import mock_pins
 from fakes.serial_line import SerialLine
@@ -106,7 +109,10 @@ class World:
 
 
 async def play(*, once: bool, as_json: bool) -> None:
-    """Play the deck, once or until Ctrl-C, and print a line a case, then a table (none with `as_json`)."""
+    """Play the deck and a charge, once or until Ctrl-C. Prints a line a case and a table, then the charge's timeline.
+
+    With `as_json`, an object for each case (`Row`) and each step of the charge (`Step`).
+    """
     async with world() as stage:
         if not as_json:
             click.echo(f"{len(DECK)} cards against a simulated eMSP, deadline {DEADLINE_S * 1000:.0f} ms a tap\n")
@@ -119,8 +125,26 @@ async def play(*, once: bool, as_json: bool) -> None:
                 sys.stdout.flush()
             if not as_json:
                 _print_table(rows)
+            await play_charge(as_json=as_json)
             if once:
                 return
+
+
+async def play_charge(*, as_json: bool) -> None:
+    """Play one charge through a power cut, and print each step as it comes, then what both sides hold of it."""
+    if not as_json:
+        click.echo(f"\nA charge through a power cut; the meter runs in fast motion, with {POWER_W / 1000:g} kW\n")
+    played = []
+    async with aclosing(steps()) as charge:
+        async for step in charge:
+            played.append(step)
+            if as_json:
+                click.echo(exact_json(step))
+                sys.stdout.flush()
+            else:
+                print_step(step)
+    if not as_json:
+        print_outcome(played[-1])
 
 
 @asynccontextmanager

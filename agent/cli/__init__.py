@@ -53,14 +53,14 @@ def run(config_path: Path) -> None:
 
 
 @main.command()
-@click.option("--once", is_flag=True, help="Play the deck once and end; otherwise again and again until Ctrl-C.")
+@click.option("--once", is_flag=True, help="Play all of it once and end; otherwise again and again until Ctrl-C.")
 @json_option
 @says_what_is_wrong
 def demo(*, once: bool, as_json: bool) -> None:
-    """Play a deck of cards against a simulated eMSP, reader and relay: the real agent, no hardware."""
+    """Play a deck of cards, and a charge through a power cut, against fakes: the real agent, no hardware."""
     from fakes.demo import play
 
-    with suppress(KeyboardInterrupt):  # the deck's own way to end
+    with suppress(KeyboardInterrupt):  # the demo's own way to end
         asyncio.run(play(once=once, as_json=as_json))
 
 

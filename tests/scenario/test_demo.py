@@ -1,4 +1,4 @@
-"""The demo as somebody sees it who has just cloned the repository: every case, and what came of it."""
+"""The demo as somebody sees it who has just cloned the repository: every case and the charge, and what came of them."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from fakes.demo_charge import PERSIST_WH
 from tests.scenario.world import command
 
 # name: verdict, reason, source, relay
@@ -44,10 +45,27 @@ def output() -> str:
     return finished.out
 
 
-@pytest.fixture
-def rows(output: str) -> dict[str, dict[str, Any]]:
-    """By case, in the order of the output. A line that is no JSON object fails here."""
-    return {row["case"]: row for row in map(json.loads, output.splitlines())}
+STEPS = [
+    "power-on", "card", "plug", "charge", "power-cut", "power-back", "charge-on", "stop", "billed", "unplug",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def objects(output: str) -> list[dict[str, Any]]:
+    """All that was printed. A line that is no JSON fails here."""
+    return [json.loads(line) for line in output.splitlines()]
+
+
+@pytest.fixture(scope="module")
+def rows(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The deck, by case, in the order of the output."""
+    return {row["case"]: row for row in objects if "case" in row}
+
+
+@pytest.fixture(scope="module")
+def steps(objects: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The charge, by step, in the order of the output."""
+    return {step["step"]: step for step in objects if "step" in step}
 
 
 def test_every_case_comes_out_as_the_table_says(rows: dict[str, dict[str, Any]]) -> None:
@@ -87,11 +105,90 @@ def test_uid_is_recorded_as_the_reader_gives_it(rows: dict[str, dict[str, Any]])
     assert rows["case-differs"]["uid"] == "0104A1B21F"
 
 
-async def test_demo_for_people_ends_in_a_table_of_every_case() -> None:
-    finished = await command("demo", "--once")
+def test_every_object_is_a_case_or_a_step_of_the_charge(
+    objects: list[dict[str, Any]], rows: dict[str, Any], steps: dict[str, Any]
+) -> None:
+    assert list(steps) == STEPS
+    assert len(objects) == len(rows) + len(steps)
+
+
+def test_charge_goes_on_after_a_power_cut_in_its_middle(steps: dict[str, dict[str, Any]]) -> None:
+    relay = {name: steps[name]["relay"] for name in STEPS}
+    assert relay == {
+        name: "closed" if name in {"plug", "charge", "power-back", "charge-on"} else "open" for name in STEPS
+    }
+    assert steps["power-cut"]["display"] is None
+    assert steps["power-back"]["display"].startswith("Power is back")
+    assert steps["charge"]["meter_wh"] > 0
+    assert steps["charge-on"]["meter_wh"] > steps["power-back"]["meter_wh"]
+
+
+def test_charge_is_one_session_from_the_plug_to_the_end(steps: dict[str, dict[str, Any]]) -> None:
+    sessions = {step[side]["session_id"] for step in steps.values() for side in ("emsp", "state_db")} - {None}
+    assert len(sessions) == 1
+    assert steps["charge-on"]["emsp"]["status"] == "ACTIVE"
+    assert steps["billed"]["emsp"]["status"] == "COMPLETED"
+    assert steps["billed"]["state_db"]["ended_because"] == "same-card"
+
+
+def test_emsp_hears_of_the_energy_while_it_flows(steps: dict[str, dict[str, Any]]) -> None:
+    plug, charge, charge_on, billed = (steps[name]["emsp"]["kwh"] for name in ("plug", "charge", "charge-on", "billed"))
+    assert plug < charge < charge_on <= billed
+
+
+def test_charge_ends_in_one_cdr_that_the_emsp_acknowledged(steps: dict[str, dict[str, Any]]) -> None:
+    emsp, disk = steps["unplug"]["emsp"], steps["unplug"]["state_db"]
+    assert (emsp["cdrs"], disk["cdr_state"]) == (1, "acknowledged")
+    assert emsp["cdr_id"] == disk["cdr_id"]
+    assert emsp["complaints"] == []
+    assert steps["stop"]["emsp"]["kwh"] <= emsp["cdr_kwh"] == emsp["kwh"]
+
+
+def test_energy_of_the_cdr_is_the_meters_but_for_what_a_power_cut_may_cost(steps: dict[str, dict[str, Any]]) -> None:
+    last = steps["unplug"]
+    assert last["emsp"]["cdr_kwh"] * 1000 == pytest.approx(last["state_db"]["energy_wh"])
+    assert last["meter_wh"] == pytest.approx(last["emsp"]["cdr_kwh"] * 1000, abs=PERSIST_WH)
+
+
+def test_reference_that_the_emsp_gave_is_in_the_session_and_in_the_cdr(steps: dict[str, dict[str, Any]]) -> None:
+    last = steps["unplug"]
+    assert steps["card"]["state_db"]["source"] == "realtime"
+    given = steps["card"]["emsp"]["reference_given"]
+    assert len(given) == 36
+    assert last["state_db"]["authorization_reference"] == given
+    assert last["emsp"]["authorization_reference"] == given
+    assert last["emsp"]["cdr_authorization_reference"] == given
+
+
+def test_cost_at_the_emsp_is_the_tariffs(steps: dict[str, dict[str, Any]]) -> None:
+    emsp = steps["unplug"]["emsp"]
+    assert emsp["currency"] == "EUR"
+    assert emsp["total_cost_excl_vat"] == pytest.approx(0.35 + 0.49 * emsp["cdr_kwh"], abs=0.0001)
+    assert emsp["total_cost_incl_vat"] == pytest.approx(1.19 * emsp["total_cost_excl_vat"], abs=0.0002)
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    """What `demo --once` prints for people."""
+    finished = asyncio.run(command("demo", "--once"))
     assert (finished.code, finished.err) == (0, "")
-    first, *_, last = finished.out.splitlines()
-    assert first == "22 cards against a simulated eMSP, deadline 1500 ms a tap"
-    assert last.strip() == "12 accepted, 9 refused, 0 decided after the deadline of 1.5 s"
-    table = finished.out.partition("From the records in state.db")[2].splitlines()[2:]
+    return finished.out
+
+
+def test_demo_for_people_puts_every_case_into_a_table(text: str) -> None:
+    assert text.splitlines()[0] == "22 cards against a simulated eMSP, deadline 1500 ms a tap"
+    table = text.partition("From the records in state.db")[2].splitlines()[2:]
     assert [line.split()[0] for line in table[: len(EXPECTED)]] == list(EXPECTED)
+    assert table[len(EXPECTED)].strip() == "12 accepted, 9 refused, 0 decided after the deadline of 1.5 s"
+
+
+def test_demo_for_people_tells_the_charge_as_a_timeline_and_both_sides_of_it(text: str) -> None:
+    charge = text.partition("A charge through a power cut")[2]
+    assert charge.count(" s  ") == len(STEPS)
+    outcome = charge.partition("The charge, as both sides have it")[2]
+    reference = next(line.split()[1:] for line in outcome.splitlines() if line.startswith("authorization_reference"))
+    assert len(reference) == 2
+    assert len(set(reference)) == 1
+    assert "1 received" in outcome
+    assert "The reference is the one that the eMSP gave" in outcome
+    assert "complains" not in outcome
