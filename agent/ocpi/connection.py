@@ -99,6 +99,7 @@ class Connection:
     _transport: httpx.AsyncHTTPTransport = field(init=False)
     _of_the_system: httpx.AsyncHTTPTransport | None = field(init=False, default=None)
     _timeout: dict[str, float] = field(init=False)
+    _closed: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         # At DEBUG it logs every header of an answer, and some peers repeat there what they were sent.
@@ -120,11 +121,12 @@ class Connection:
             try:
                 return await self._attempt(method, url, headers, content, most_bytes, attempt)
             except _BROKEN as error:
-                if not attempt.may_be_repeated(error):
+                if self._closed or not attempt.may_be_repeated(error):
                     return attempt.came_to(of_transport(error))
 
     async def aclose(self) -> None:
-        """Close every connection. What is under way fails as unreachable."""
+        """Close every connection. What is under way fails as unreachable, and is not sent again."""
+        self._closed = True
         await self._transport.aclose()
         if self._of_the_system is not None:
             await self._of_the_system.aclose()

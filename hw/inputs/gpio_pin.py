@@ -4,8 +4,6 @@ Importing gpiozero takes a tenth of a second: import what uses this where such a
 """
 
 import asyncio
-import sys
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from types import TracebackType
@@ -14,6 +12,7 @@ from typing import Literal, Self
 import gpiozero
 
 from agent.errors import DeviceError
+from hw.gpio import ensure_pins, pin_errors, remedy
 
 Pull = Literal["up", "down", "none"]
 
@@ -37,18 +36,18 @@ class InputPin:
     def __enter__(self) -> Self:
         """Make it an input. Raises DeviceError where there is no way to the pin."""
         try:
-            _load_pin_factory()
+            ensure_pins()
             self._device = gpiozero.InputDevice(
                 self._pin, pull_up=_PULL_UP[self._pull], active_state=True if self._pull == "none" else None
             )
-        except _pin_errors() as error:
-            raise DeviceError(f"{self._name} can't be used: {error}. {_remedy(error)}") from error
+        except pin_errors() as error:
+            raise DeviceError(f"{self._name} can't be used: {error}. {remedy(error)}") from error
         try:
             self._device.pin.edges = "both"
             self._device.pin.when_changed = self._in_thread  # held weakly: as long as we are
-        except _pin_errors() as error:
+        except pin_errors() as error:
             self._release()
-            raise DeviceError(f"{self._name} can't be watched: {error}. {_remedy(error)}") from error
+            raise DeviceError(f"{self._name} can't be watched: {error}. {remedy(error)}") from error
         return self
 
     def __exit__(
@@ -61,8 +60,8 @@ class InputPin:
         """The level now. Raises DeviceError when the pin is gone."""
         try:
             return bool(self._device.pin.state)
-        except _pin_errors() as error:
-            raise DeviceError(f"{self._name} can't be read any more: {error}. {_remedy(error)}") from error
+        except pin_errors() as error:
+            raise DeviceError(f"{self._name} can't be read any more: {error}. {remedy(error)}") from error
 
     async def moved(self, within_s: float) -> bool:
         """Wait for a change since the last call, at most `within_s` seconds; whether there was one."""
@@ -87,38 +86,7 @@ class InputPin:
         self._moved.set()
 
     def _release(self) -> None:
-        with suppress(*_pin_errors()):
+        with suppress(*pin_errors()):
             self._device.pin.when_changed = None
-        with suppress(*_pin_errors()):
+        with suppress(*pin_errors()):
             self._device.close()
-
-
-def _load_pin_factory() -> None:
-    """Find the way to the pins, unless somebody has already chosen one."""
-    with warnings.catch_warnings(record=True) as notes:
-        warnings.simplefilter("always")
-        try:
-            gpiozero.Device.ensure_pin_factory()
-        except gpiozero.BadPinFactory as error:
-            tried = "; ".join(str(note.message) for note in notes)
-            raise gpiozero.BadPinFactory(f"{error} {tried}".strip()) from error
-
-
-def _pin_errors() -> tuple[type[Exception], ...]:
-    """What the ways to the pins raise: besides gpiozero's own, lgpio's error and the RuntimeError of RPi.GPIO."""
-    lgpio = sys.modules.get("lgpio")
-    return (gpiozero.GPIOZeroError, ImportError, OSError, RuntimeError, *([lgpio.error] if lgpio else []))
-
-
-def _remedy(error: Exception) -> str:
-    match error:
-        case gpiozero.GPIOPinInUse():
-            return "Give every input, relay and lamp a pin of its own in the configuration"
-        case gpiozero.PinInvalidPin():
-            return "Use the BCM number of the pin, 0 to 27, in the configuration"
-        case gpiozero.PinFixedPull():
-            return "This pin has a resistor of its own on the board: take another pin, or the pull that it has"
-        case gpiozero.BadPinFactory() | ImportError():
-            return "On the charge point, install this program with its extra gpio (pip install '.[gpio]')"
-        case _:
-            return "Stop other programs that use the pin, and add the agent's user to the group gpio"

@@ -21,8 +21,8 @@ from pymodbus.pdu import DecodePDU, ModbusPDU
 from pymodbus.pdu.register_message import ReadHoldingRegistersRequest, ReadInputRegistersRequest
 
 from agent.errors import DeviceError
+from hw.serial_port import Parity, open_port, trouble_of
 
-Parity = Literal["none", "even", "odd"]
 Function = Literal[3, 4]
 
 ANSWER_S = 0.5
@@ -42,23 +42,7 @@ _MAX_PENDING = 512
 _BUSY = (5, 6)
 """MODBUS Application Protocol V1.1b3, 7: acknowledge, which is "later", and server device busy."""
 
-_PARITIES = {"none": serial.PARITY_NONE, "even": serial.PARITY_EVEN, "odd": serial.PARITY_ODD}
 _REQUESTS = {3: ReadHoldingRegistersRequest, 4: ReadInputRegistersRequest}
-
-_FORBIDDEN = "add the agent's user to the group that owns it, usually dialout"
-_IN_USE = "stop the other program that uses it, or give the meters a line of their own"
-_UNUSABLE = "check the port's name, baudrate, parity and stop bits in the configuration"
-_GONE = "check the adapter's plug, and the port's name in the configuration"
-_ADVICE = {
-    errno.ENOENT: _GONE,
-    errno.ENODEV: _GONE,
-    errno.ENXIO: _GONE,
-    errno.EIO: _GONE,
-    errno.EACCES: _FORBIDDEN,
-    errno.EPERM: _FORBIDDEN,
-    errno.EBUSY: _IN_USE,
-    errno.EAGAIN: _IN_USE,  # the lock that pyserial takes for us
-}
 
 # Each dropped byte would be a line in the log; what matters of it is said here, once, by the meter's state.
 logging.getLogger("pymodbus.logging").setLevel(logging.CRITICAL)
@@ -124,20 +108,9 @@ class ModbusBus:
 
     def _open(self) -> serial.Serial:
         try:
-            # inter_byte_timeout = 0 sets VMIN to 1: with 0 a read without bytes gives b"", like a hang-up.
-            self._line = serial.Serial(
-                self._port,
-                self._baudrate,
-                parity=_PARITIES[self._parity],
-                stopbits=self._stopbits,
-                timeout=0,
-                inter_byte_timeout=0,
-                exclusive=True,
-            )
+            self._line = open_port(self._port, self._baudrate, parity=self._parity, stopbits=self._stopbits)
         except OSError as error:
             raise self._unusable(error) from error
-        except (termios.error, ValueError) as error:
-            raise self._unusable(OSError(errno.EINVAL, str(error))) from error
         return self._line
 
     def _close(self) -> None:
@@ -150,8 +123,7 @@ class ModbusBus:
             line.close()
 
     def _unusable(self, error: OSError) -> DeviceError:
-        cause = os.strerror(error.errno) if error.errno else str(error)
-        return DeviceError(f"{self._port} can't be used ({cause}): {_ADVICE.get(error.errno or 0, _UNUSABLE)}")
+        return DeviceError(trouble_of(error).told(self._port, error))
 
     async def _ask(self, line: serial.Serial, unit: int, function: Function, address: int, count: int) -> Sequence[int]:
         request = self._framer.buildFrame(_REQUESTS[function](dev_id=unit, address=address, count=count))

@@ -9,20 +9,13 @@ Importing gpiozero takes a tenth of a second: import this module where a relay i
 """
 
 import atexit
-import logging
-import sys
-import warnings
 from contextlib import suppress
-from typing import Any
 
 import gpiozero
 
 from agent.errors import DeviceError
 from agent.ports import Relay
-
-log = logging.getLogger(__name__)
-
-_INSTALL = "install this program with its extra gpio (pip install '.[gpio]' where its source is)"
+from hw.gpio import ensure_pins, pin_errors, remedy
 
 
 class GpioRelay:
@@ -36,10 +29,10 @@ class GpioRelay:
         self._name = f"relay on GPIO{pin}"
         self._closed = False
         try:
-            _load_pin_factory()
+            ensure_pins()
             self._device = gpiozero.OutputDevice(pin, active_high=active_high, initial_value=False)
-        except _pin_errors() as error:
-            raise DeviceError(f"{self._name} can't be used: {error}. {_remedy(error)}") from error
+        except pin_errors() as error:
+            raise DeviceError(f"{self._name} can't be used: {error}. {remedy(error)}") from error
         # Runs before gpiozero's own clean-up, which was registered earlier and only turns the pin into an input.
         atexit.register(self.detach)
 
@@ -56,7 +49,7 @@ class GpioRelay:
         try:
             self._device.on()
             follows = bool(self._device.value)
-        except _pin_errors() as error:
+        except pin_errors() as error:
             self._cut()
             raise DeviceError(
                 f"{self._name} does not close: {error}. Is the pin still ours, and the board well?"
@@ -71,7 +64,7 @@ class GpioRelay:
         try:
             if self._device is not None:
                 self._device.off()
-        except _pin_errors() as error:
+        except pin_errors() as error:
             if self._closed:
                 raise DeviceError(f"{self._name} does not open: {error}. Cut the current by hand") from error
         self._closed = False
@@ -85,65 +78,15 @@ class GpioRelay:
         self._closed = False
         try:
             device.off()
-        except _pin_errors() as error:
+        except pin_errors() as error:
             raise DeviceError(f"{self._name} does not open: {error}. Cut the current by hand") from error
         finally:
-            with suppress(*_pin_errors()):
+            with suppress(*pin_errors()):
                 device.close()
 
     def _cut(self) -> None:
-        with suppress(*_pin_errors()):
+        with suppress(*pin_errors()):
             self._device.off()
-
-
-def _load_pin_factory() -> None:
-    """Find the way to the pins, unless somebody has already chosen one."""
-    with warnings.catch_warnings(record=True) as notes:
-        warnings.simplefilter("always")
-        try:
-            gpiozero.Device.ensure_pin_factory()
-        except gpiozero.BadPinFactory as error:
-            tried = "; ".join(str(note.message) for note in notes)
-            raise gpiozero.BadPinFactory(f"{error} {tried}".strip()) from error
-    for note in notes:
-        log.warning("GPIO: %s. For a relay that must not move at start, %s", note.message, _INSTALL)
-    _start_outputs_at_their_level()
-
-
-def _start_outputs_at_their_level() -> None:
-    """Make lgpio's pins outputs at their level at once.
-
-    gpiozero 2.0.1 makes them outputs at low and sets the level afterwards (github.com/gpiozero/gpiozero/pull/1177):
-    at every start an active-low relay would close for a moment.
-    """
-    factory = gpiozero.Device.pin_factory
-    pins: Any = sys.modules.get("gpiozero.pins.lgpio")
-    if pins is None or factory.pin_class is not pins.LGPIOPin or "output_with_state" in vars(pins.LGPIOPin):
-        return
-
-    class SteadyPin(pins.LGPIOPin):  # type: ignore[misc]  # gpiozero has no types
-        def output_with_state(self, state: float) -> None:
-            pins.lgpio.gpio_claim_output(self.factory._handle, self._number, int(state))  # noqa: SLF001  # as LGPIOPin
-
-    factory.pin_class = SteadyPin
-
-
-def _pin_errors() -> tuple[type[Exception], ...]:
-    """What the ways to the pins raise: besides gpiozero's own, lgpio's error and the RuntimeError of RPi.GPIO."""
-    lgpio = sys.modules.get("lgpio")
-    return (gpiozero.GPIOZeroError, ImportError, OSError, RuntimeError, *([lgpio.error] if lgpio else []))
-
-
-def _remedy(error: Exception) -> str:
-    match error:
-        case gpiozero.GPIOPinInUse():
-            return "Give every relay and lamp a pin of its own in the configuration"
-        case gpiozero.PinInvalidPin():
-            return "Use the BCM number of the pin, 0 to 27, in the configuration"
-        case gpiozero.BadPinFactory() | ImportError():
-            return f"On the charge point, {_INSTALL}"
-        case _:
-            return "Stop other programs that use the pin, and add the agent's user to the group gpio"
 
 
 _fits: type[Relay] = GpioRelay

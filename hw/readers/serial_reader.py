@@ -7,7 +7,6 @@ import asyncio
 import errno
 import logging
 import os
-import termios
 from collections.abc import Callable, Iterator
 
 import serial
@@ -16,6 +15,7 @@ from agent.model import Tap, Uid
 from agent.ports import Reader, ReaderState
 from hw.readers.frames import FrameKind, FrameParser
 from hw.readers.presence import Presence
+from hw.serial_port import Trouble, open_port, trouble_of
 
 log = logging.getLogger(__name__)
 
@@ -28,21 +28,6 @@ REOPEN_S = 1.0
 
 _READ_SIZE = 4096
 """What the kernel's line discipline holds; what is left wakes us again at once."""
-
-_GONE = "{port} is not there ({cause}): check the cable, and the port's name in the configuration"
-_FORBIDDEN = "{port} may not be opened ({cause}): add the agent's user to the group that owns it, usually dialout"
-_IN_USE = "{port} is in use by another program ({cause}): stop that program, or give the reader a port of its own"
-_UNUSABLE = "{port} can't be used as a serial line ({cause}): check the port's name and baudrate in the configuration"
-_ADVICE = {
-    errno.ENOENT: _GONE,
-    errno.ENODEV: _GONE,
-    errno.ENXIO: _GONE,
-    errno.EIO: _GONE,
-    errno.EACCES: _FORBIDDEN,
-    errno.EPERM: _FORBIDDEN,
-    errno.EBUSY: _IN_USE,
-    errno.EAGAIN: _IN_USE,  # the lock that pyserial takes for us
-}
 
 
 class SerialReader:
@@ -84,7 +69,7 @@ class SerialReader:
 
     async def run(self, on_tap: Callable[[Tap], None], on_state: Callable[[ReaderState, str], None]) -> None:
         """Read until cancelled; see `agent.ports.Reader`. While missing, `on_state` hears again only of a new cause."""
-        told: str | None = None
+        told: Trouble | None = None
         while True:
             line = self._open()
             if isinstance(line, serial.Serial):
@@ -94,25 +79,19 @@ class SerialReader:
                     error = await self._read_until_gone(line.fileno(), on_tap)
             else:
                 error = line
-            advice = _ADVICE.get(error.errno or 0, _UNUSABLE)
-            if advice != told:
-                told = advice
-                on_state(ReaderState.MISSING, advice.format(port=self._port, cause=_cause(error)))
+            trouble = trouble_of(error)
+            if trouble is not told:
+                told = trouble
+                on_state(ReaderState.MISSING, trouble.told(self._port, error))
             await asyncio.sleep(self._reopen_s)
 
     def _open(self) -> serial.Serial | OSError:
         """The open line, or why there is none."""
-        # pyserial opens with O_NONBLOCK and drops what the kernel had kept from before: no card of yesterday taps.
-        # inter_byte_timeout = 0 sets VMIN to 1. With pyserial's own 0 a read without bytes gives b"", like a hang-up.
         # Closing never waits for output to drain, for we never write.
         try:
-            return serial.Serial(self._port, self._baudrate, timeout=0, inter_byte_timeout=0, exclusive=True)
+            return open_port(self._port, self._baudrate)
         except OSError as error:
             return error
-        except termios.error as error:
-            return OSError(*error.args)
-        except ValueError as error:
-            return OSError(errno.EINVAL, str(error))
 
     async def _read_until_gone(self, fd: int, on_tap: Callable[[Tap], None]) -> OSError:
         """Tap until the port vanishes; why it did."""
@@ -163,11 +142,6 @@ def _take(loop: asyncio.AbstractEventLoop, fd: int, arrivals: asyncio.Queue[tupl
     else:
         loop.remove_reader(fd)
         arrivals.put_nowait(OSError(errno.EIO, "the device hung up"))
-
-
-def _cause(error: OSError) -> str:
-    """The kernel's words where it has some: pyserial's repeat the port."""
-    return f"{os.strerror(error.errno)}, {errno.errorcode.get(error.errno)}" if error.errno else str(error)
 
 
 _fits: type[Reader] = SerialReader

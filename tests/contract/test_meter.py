@@ -406,8 +406,8 @@ async def test_line_missing_at_start_says_what_to_do_and_comes_when_plugged_in(t
     line.add(1, "sdm630").set_energy(500)
     async with watching(driver(bus_on(line))) as watch:
         assert await watch.lost() == (
-            f"{line.path} can't be used (No such file or directory): "
-            "check the adapter's plug, and the port's name in the configuration"
+            f"{line.path} is not there (No such file or directory, ENOENT): "
+            "check the cable, and the port's name in the configuration"
         )
         with line:
             await watch.ready()
@@ -436,7 +436,7 @@ async def test_line_in_use_by_another_program_says_so_and_is_ours_when_that_ends
     async with watching(driver(bus_on(line))) as first:
         await first.ready()
         async with watching(driver(bus_on(line))) as second:
-            assert "stop the other program that uses it" in await second.lost()
+            assert "in use by another program" in await second.lost()
             await first.cancel()
             await second.ready()
             assert second.energies[0] == 1234
@@ -446,7 +446,7 @@ async def test_file_that_is_no_serial_line_says_so(tmp_path: Path) -> None:
     line = MeterLine(tmp_path)
     line.path.write_text("no meter")
     async with watching(driver(bus_on(line))) as watch:
-        assert "check the port's name, baudrate, parity and stop bits" in await watch.lost()
+        assert "can't be used as a serial line" in await watch.lost()
         assert line.path.read_text() == "no meter"
 
 

@@ -165,9 +165,15 @@ def configuration(
     *,
     policy: str = "",
     removal_s: float = REMOVAL_S,
+    location: str = "",
+    peer: str = "",
+    fitted: Sequence[str] = ("", ""),
     more: str = "[breaker]\nfailures = 0",
 ) -> str:
-    """A configuration file like any other, with an EVSE for each line; `more` are further tables."""
+    """A configuration file like any other, with an EVSE for each line: the same line twice is one reader for two.
+
+    `location`, `peer` and, by EVSE, `fitted` are further keys of those tables; `more` are further tables.
+    """
     peers = "".join(
         f"""
         [[peer]]
@@ -176,10 +182,11 @@ def configuration(
         party_id = "{emsp.device.party_id}"
         versions_url = "{emsp.versions_url}"
         token = "{emsp.credentials_token}"
+        {peer}
         """
         for emsp in emsps
     )
-    evses = "".join(
+    readers = "".join(
         f"""
         [[reader]]
         name = "{line.path.name}"
@@ -187,12 +194,18 @@ def configuration(
         port = "{line.path}"
         removal_s = {removal_s}
         reopen_s = 0.02
+        """
+        for line in dict.fromkeys(lines)
+    )
+    evses = "".join(
+        f"""
         [[evse]]
         uid = "{uid}"
         readers = ["{line.path.name}"]
         relay = {{ gpio = {pin} }}
+        {keys}
         """
-        for uid, pin, line in zip(EVSES, PINS, lines, strict=False)
+        for uid, pin, line, keys in zip(EVSES, PINS, lines, fitted, strict=False)
     )
     return f"""
         [party]
@@ -200,6 +213,7 @@ def configuration(
         party_id = "EXA"
         [location]
         id = "LOC1"
+        {location}
         [storage]
         directory = "{folder / "state"}"
         [policy]
@@ -207,6 +221,7 @@ def configuration(
         stop_after_s = 0.0
         {more}
         {peers}
+        {readers}
         {evses}
     """
 
