@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -12,13 +13,16 @@ from agent.charges import Open
 from agent.config import Config, EvseSection
 from agent.core.account import Pricing
 from agent.core.evse_state import Settings
-from agent.errors import ConfigError
+from agent.errors import ConfigError, StoreError
 from agent.model import EndReason
 from agent.ocpi.cdrs import CdrLocation
 from agent.ocpi.tariffs import Tariff
+from agent.runtime.aftermath import SHUT_DOWN_S
 from agent.runtime.clock import Clock
 from agent.runtime.documents import Documents
+from agent.runtime.housekeeping import Housekeeping
 from agent.runtime.ledger import Ledger, LedgerSettings
+from agent.runtime.sealing import DocumentsBy, Sealing
 from agent.runtime.tariff_terms import read_tariff
 from agent.storage import Stores
 
@@ -42,14 +46,26 @@ def tariff_of(config: Config, config_path: Path) -> Tariff | None:
 
 def documents_of(config: Config, evse: EvseSection, tariff: Tariff | None) -> Documents | None:
     """Writes the sessions of one EVSE as OCPI has them. Raises ConfigError for what OCPI would not take."""
-    if tariff is None:
-        return None
+    return None if tariff is None else _documents(config, evse, tariff)
+
+
+def _documents(config: Config, evse: EvseSection, tariff: Tariff) -> Documents:
     return Documents(
         party=(config.party.country_code, config.party.party_id),
         place=_place(config, evse),
         tariff=tariff,
         tz=ZoneInfo(config.location.time_zone),
+        meter_id=evse.meter,
     )
+
+
+def documents_by(config: Config, evse: EvseSection, tariff: bytes) -> Documents | str:
+    """What writes the sessions of one EVSE that began with this tariff; or a sentence that says why nothing can."""
+    try:
+        return _documents(config, evse, read_tariff(tariff))
+    except (ConfigError, ValueError) as error:
+        log.error("evse=%s what began with an earlier tariff can't be billed: %s", evse.uid, error)
+        return f"the tariff that it began with can't be used any more: {error}"
 
 
 def pricing_of(config: Config) -> Pricing:
@@ -121,44 +137,75 @@ def ledger_of(
         clock=clock,
         settings=settings,
         on_unrecorded=on_unrecorded,
+        documents_by=lambda began_with: documents_by(config, section, began_with),
     )
 
 
+def sealing_of(config: Config, stores: Stores, clock: Clock) -> Sealing:
+    """Bills what ended before the clock was set, also when nothing new is billed any more."""
+    sections = {section.uid: section for section in config.evse}
+
+    def documents(evse_uid: str, tariff: bytes) -> Documents | str:
+        section = sections.get(evse_uid)
+        return _no_longer(evse_uid) if section is None else documents_by(config, section, tariff)
+
+    return Sealing(stores.sessions, documents, clock)
+
+
+def housekeeping_of(config: Config, stores: Stores, clock: Clock) -> Housekeeping:
+    """Deletes what need not be kept any longer."""
+    keep = timedelta(days=config.storage.keep_days) if config.storage.keep_days else None
+    return Housekeeping(stores.sessions, stores.journal, keep=keep, clock=clock)
+
+
 async def left_open(config: Config, stores: Stores, clock: Clock) -> dict[str, Open]:
-    """By EVSE, what the last start left open there; what nobody can take up is ended on record. Raises StoreError."""
+    """By EVSE, what the last start left open there; what nobody can take up is ended on record. Raises StoreError.
+
+    What the disk refuses to have ended now is found again by the next start: cards are refused with a text until then,
+    which says more than an agent that does not start.
+    """
     found: dict[str, Open] = {}
-    known = {section.uid for section in config.evse}
+    sections = {section.uid: section for section in config.evse}
     for left in await stores.sessions.open():
         evse_uid = left.authorization.entry.evse_uid
         before = found.get(evse_uid)
-        if evse_uid not in known:
-            await _end_left(left, stores, config, clock, f"EVSE {evse_uid} is no longer configured")
+        if evse_uid not in sections:
+            await _end_left(left, stores, config, clock, lambda _, uid=evse_uid: _no_longer(uid))  # type: ignore[misc]
         elif before is None:
             found[evse_uid] = left
         else:
-            # The one with a session, which had closed the relay; of two without, the newer.
+            # The one with a session, which had closed the relay; of two, the newer.
             keep, drop = (before, left) if before.session is not None and left.session is None else (left, before)
             found[evse_uid] = keep
-            await _end_left(drop, stores, config, clock, "another one was running at the same EVSE")
+            section = sections[evse_uid]
+            await _end_left(drop, stores, config, clock, lambda tariff, of=section: documents_by(config, of, tariff))  # type: ignore[misc]
+    try:
+        await stores.journal.settle_open_check()
+    except StoreError as error:
+        log.warning("the next start will take longer to find what is open: %s", error)
     if found:
         log.warning("%d authorization(s) were running when the agent last ended", len(found))
     return found
 
 
-async def _end_left(left: Open, stores: Stores, config: Config, clock: Clock, why: str) -> None:
-    if left.session is None:
-        await stores.journal.end(left.authorization.id, clock.now(), EndReason.RESTART)
-        return
+def _no_longer(evse_uid: str) -> str:
+    return f"EVSE {evse_uid} is no longer configured"
+
+
+async def _end_left(left: Open, stores: Stores, config: Config, clock: Clock, documents: DocumentsBy) -> None:
     ledger = Ledger(
-        left.session.evse_uid,
+        left.authorization.entry.evse_uid,
         journal=stores.journal,
         sessions=stores.sessions,
         documents=None,
         pricing=pricing_of(config),
         clock=clock,
         settings=LedgerSettings(),
-        why_not_billed=why,
+        documents_by=documents,
     )
     ledger.found(left)
-    ledger.end(None, left.session.register_wh, EndReason.RESTART)
-    await ledger.settled()
+    if left.session is None:
+        ledger.end_authorization(left.authorization.id, EndReason.RESTART)
+    else:
+        ledger.end(None, left.session.register_wh, EndReason.RESTART)
+    await ledger.stop(SHUT_DOWN_S)

@@ -36,13 +36,15 @@ class SessionRecord:
     boot_id: str
     """The kernel's: within one boot `monotonic_s` of another process can be compared."""
     monotonic_s: float
-    """CLOCK_MONOTONIC when this was written."""
+    """What CLOCK_MONOTONIC showed, or will show, at `changed_at`."""
     clock_known: bool
     """Whether the times here are true; a controller without a battery starts in 1970."""
     ended_at: datetime | None = None
     ended_because: EndReason | None = None
     no_cdr: str | None = None
     """Why it gets no CDR, in a sentence for the operator; for one that runs, why it would not."""
+    tariff: bytes | None = None
+    """The OCPI Tariff that it began with, and is priced by to its end; None where nothing was billed then."""
 
 
 @dataclass(frozen=True, slots=True)

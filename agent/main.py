@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
 
-from agent.billing import evse_settings, ledger_of, left_open, tariff_of
+from agent.billing import evse_settings, housekeeping_of, ledger_of, left_open, sealing_of, tariff_of
 from agent.config import BillingSection, Config, policy_of
 from agent.devices import Work, close_displays, display_of, inputs_of, read_cards, reader_of, relays_of
 from agent.model import Policy
@@ -185,6 +185,8 @@ async def agent_of(
             if left.session is not None and left.session.register_wh is not None
         }
         inputs = inputs_of(config, evses, registers)
+        services["sealing"] = sealing_of(config, stores, clock).run
+        services["housekeeping"] = housekeeping_of(config, stores, clock).run
         services["stop requests"] = StopDesk(stores.sessions, evses, now=clock.now).run
         if config.billing is not None:
             services["delivery"] = _delivery_of(config.billing, stores, membership, clock)

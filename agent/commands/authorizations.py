@@ -11,6 +11,7 @@ from agent.commands.charge_words import bill_in_words, cdr_in_json, energy_in_wo
 from agent.commands.terminal import harmless, json_text
 from agent.config import Config
 from agent.model import Reason, Recorded, Source
+from agent.runtime.clock import EARLIEST
 from agent.store.journal import Records
 from agent.store.sessions import Charges
 
@@ -98,8 +99,9 @@ def _print_table(records: Sequence[Recorded], charges: Mapping[int, Charge]) -> 
 def _lines(record: Recorded, charge: Charge | None) -> Iterator[str]:
     entry = record.entry
     ended = f", ended {record.ended_at:%H:%M:%S} ({record.ended_because})" if record.ended_at else ""
+    doubt = "" if entry.tapped_at >= EARLIEST else " (clock not set)"
     yield (
-        f"#{record.id} {entry.tapped_at:%Y-%m-%d %H:%M:%S}Z {entry.evse_uid} {entry.uid} "
+        f"#{record.id} {entry.tapped_at:%Y-%m-%d %H:%M:%S}Z{doubt} {entry.evse_uid} {entry.uid} "
         f"{entry.verdict.upper()} {entry.reason} ({entry.source}, {entry.latency_ms:.1f} ms){ended}"
     )
     yield f"    {entry.detail}"

@@ -66,7 +66,8 @@ async def resend(config: Config, name: str) -> None:
 async def credit(config: Config, name: str) -> None:
     """Take a CDR back by a credit CDR, once. On a terminal it asks first.
 
-    Raises AgentError when there is no such CDR, it is a credit itself, or it was taken back already.
+    Raises AgentError when there is no such CDR, it is a credit itself, it was taken back already, or its peer has not
+    acknowledged it: a credit of what it never had would be booked, or refused, and either is wrong.
     """
     async with sessions_to_change(config) as store:
         record = await _found(store, name)
@@ -77,6 +78,8 @@ async def credit(config: Config, name: str) -> None:
             )
         if record.credited_by is not None:
             raise AgentError(f"{called} was taken back already, by {record.credited_by}")
+        if record.acknowledged_at is None:
+            raise AgentError(f"{called} {_not_there_yet(record)}")
         _confirm(record, called)
         now = datetime.now(UTC)
         cdr_id, written = credit_of(record.cdr.object, now)
@@ -90,7 +93,7 @@ async def credit(config: Config, name: str) -> None:
         )
         number = await store.add_credit(new)
     if number is None:
-        raise AgentError(f"{called} was taken back a moment ago by somebody else")
+        raise AgentError(f"{called} was taken back, or made due again, a moment ago by somebody else")
     cost = cost_in_words(figures_of(written))
     click.echo(harmless(f"CDR #{number} {cdr_id}: takes back {called}, {cost}; {_goes_to(record.cdr.peer)}"))
 
@@ -141,6 +144,13 @@ async def _found(kept: Charges, name: str) -> CdrRecord:
             "or the first 8 characters of an id, or more"
         )
     return record
+
+
+def _not_there_yet(record: CdrRecord) -> str:
+    if record.parked:
+        resend = f"or, if it is right, `cdrs resend {record.number}`"
+        return f"was rejected by {record.cdr.peer}: there is nothing to take back; leave it as it is, {resend}"
+    return f"is not acknowledged by {record.cdr.peer} yet: it can be taken back once it is, see `cdrs list --pending`"
 
 
 def _goes_to(peer: str) -> str:

@@ -106,6 +106,8 @@ def bill_in_words(charge: Charge) -> str:
     if charge.session.ended_at is None:
         why = charge.session.no_cdr
         return f"will get no CDR: {why}" if why else "CDR when it ends"
+    if charge.session.no_cdr is None and not charge.session.clock_known:
+        return "CDR when the clock has been set"
     return f"no CDR: {charge.session.no_cdr or 'no reason on record'}"
 
 

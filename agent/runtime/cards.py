@@ -212,6 +212,7 @@ class Cards:
         assert reference is not None, "only a reference joins"
         self._late[late.authorization_id] = late
         self._machine.hand_in(LateReference(self._time(), late.authorization_id, reference))
+        self._late.pop(late.authorization_id, None)  # an EVSE that has failed asks for it no more
 
     def _refused_late(self, authorization_id: int) -> None:
         self._machine.hand_in(LateRefused(self._time(), authorization_id))

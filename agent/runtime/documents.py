@@ -79,7 +79,8 @@ class Documents:
     ) -> None:
         """`party` is our country and party, `tz` the location's. Raises ValueError for what can't be written."""
         encode(place)
-        encode(tariff)
+        self.tariff = encode(tariff)
+        """As JSON: what a session that begins now is priced by to its end."""
         self._country_code, self._party_id = party
         self._place = place
         self._tariff = tariff

@@ -29,7 +29,9 @@ class GuardedRelay:
         return self._retrying is not None
 
     def close(self) -> bool:
-        """Let current flow. False when the relay does not obey; it is opened then."""
+        """Let current flow. False when the relay does not obey, or is still to be opened; it is opened then."""
+        if self.stuck:
+            return False
         try:
             self._relay.close_contact()
         except DeviceError as error:

@@ -7,14 +7,12 @@ be on disk before one closes was written before, by the decision.
 
 import asyncio
 import logging
-from collections import deque
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from typing import Protocol
 from uuid import uuid4
 
-from agent.charges import NewCdr, Open, SessionRecord
+from agent.charges import Open, SessionRecord
 from agent.core.account import (
     Account,
     Pricing,
@@ -35,46 +33,20 @@ from agent.errors import StoreError
 from agent.model import EndReason, Entry, LateAnswer, Recorded
 from agent.ports import Journal, Sessions
 from agent.runtime.clock import Clock
+from agent.runtime.records_queue import Job, RecordsQueue
+from agent.runtime.sealing import Documents, DocumentsBy, sealed
+
+__all__ = ["UNRECORDED_S", "Documents", "Ledger", "LedgerSettings"]
 
 log = logging.getLogger(__name__)
 
-RETRY_S = 2.0
-"""How soon what could not be recorded is tried again: a full disk is not emptied faster."""
 UNRECORDED_S = 20.0
 """How long a session may run whose beginning the disk refuses to take."""
 JUMP = timedelta(seconds=2)
 """A wall clock that differs by more from the one that only runs on was put right; less is the two drifting apart."""
-MOST_REFUSALS = 64
-"""Refused cards that may wait for a disk that refuses: more is somebody playing with the reader."""
-NOTHING_S = 60.0
-"""A charge that a fault of ours ends within this, with nothing delivered, has not been one: no start fee for it."""
 
 _NEVER = datetime(1, 1, 1, tzinfo=UTC)
-_OUR_FAULTS = frozenset({EndReason.RELAY_FAULT, EndReason.STORAGE_FAULT, EndReason.AGENT_FAULT, EndReason.PLUG_FAULT})
 _ACTIVITIES = {Period.CHARGING: Activity.CHARGING, Period.PARKING: Activity.PARKING}
-
-
-class Documents(Protocol):
-    """Writes a session as OCPI has it; see `agent.runtime.documents`."""
-
-    @property
-    def pricing(self) -> Pricing:
-        """By what it is priced."""
-        ...
-
-    def why_none(self, recorded: Recorded) -> str | None:
-        """Why nobody can be billed for it; None when somebody can."""
-        ...
-
-    def session(
-        self, session_id: str, recorded: Recorded, account: Account, *, ended: bool, changed_at: datetime
-    ) -> bytes:
-        """OCPI 2.2.1 mod_sessions, Session."""
-        ...
-
-    def cdr(self, cdr_id: str, session_id: str, recorded: Recorded, account: Account, *, changed_at: datetime) -> bytes:
-        """OCPI 2.2.1 mod_cdrs, CDR."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +65,9 @@ class _Running:
     """The session that runs, as far as it is known."""
 
     facts: Recorded
+    documents: Documents | str
+    """What writes it and prices it, from its beginning to its end; or why nobody is billed for it."""
+    pricing: Pricing
     session_id: str
     account: Account
     wall: datetime
@@ -100,10 +75,16 @@ class _Running:
     moment: float
     changed_at: datetime
     clock_known: bool
+    is_placed: bool = True
+    """Whether its times were taken by a clock that this one goes on from: only then may they be moved with it."""
     told_as_of: datetime = _NEVER
     """`last_updated` of the last state that is to be told."""
     has_begun: bool = False
     """Whether it is on disk at all."""
+    persisting: Job | None = None
+    """Writes its newest account when its turn comes."""
+    is_to_be_told: bool = False
+    """With the next one."""
     persisted_wh: int = 0
     persisted_at: float = 0.0
     told_wh: int = 0
@@ -113,21 +94,6 @@ class _Running:
 
     def at(self, moment: float) -> datetime:
         return self.wall + timedelta(seconds=moment - self.moment)
-
-
-@dataclass(slots=True, eq=False)
-class _Job:
-    """Something that is to be on disk. Jobs are done one after another."""
-
-    what: str
-    write: Callable[[], Awaitable[int | None]]
-    done: "asyncio.Future[int | None]"
-    """Its result, or why the first try failed; the job goes on."""
-    persists: _Running | None = None
-    """Whose newest account it writes when its turn comes; another one for the same session may join it."""
-    tell: bool = False
-    expendable: bool = False
-    since: float = field(default=0.0)
 
 
 class Ledger:
@@ -145,32 +111,31 @@ class Ledger:
         settings: LedgerSettings,
         on_unrecorded: Callable[[int], None] = lambda _: None,
         why_not_billed: str = "billing is not configured: see [billing]",
+        documents_by: DocumentsBy = lambda _: "the tariff that it began with can't be used any more",
     ) -> None:
-        """`pricing` and `why_not_billed` are for sessions without documents.
+        """`documents` are for sessions that begin, `documents_by` for one that is found and had another tariff.
 
-        `on_unrecorded` hears of a session whose beginning the disk does not take.
+        `pricing` and `why_not_billed` are for those without. `on_unrecorded` hears of a session whose beginning the
+        disk does not take.
         """
         self._evse_uid = evse_uid
         self._journal = journal
         self._sessions = sessions
-        self._documents = documents
-        self._pricing = documents.pricing if documents else pricing
+        self._documents: Documents | str = documents or why_not_billed
+        self._documents_by = documents_by
+        self._pricing = pricing
         self._clock = clock
         self._settings = settings
         self._on_unrecorded = on_unrecorded
-        self._why_not_billed = why_not_billed
         self._facts: dict[int, Recorded] = {}
         self._running: _Running | None = None
-        self._jobs: deque[_Job] = deque()
-        self._working: asyncio.Task[None] | None = None
-        self._writing: _Job | None = None
-        self._is_refused = False
+        self._queue = RecordsQueue(evse_uid, clock.monotonic)
         self._tick: asyncio.TimerHandle | None = None
 
     @property
     def is_refused(self) -> bool:
         """Whether the disk does not take what is to be recorded: nobody's charge begins meanwhile."""
-        return self._is_refused
+        return self._queue.is_refused
 
     @property
     def account(self) -> Account | None:
@@ -188,52 +153,68 @@ class Ledger:
     def found(self, left: Open) -> None:
         """Take up what the last start left open."""
         self._facts = {left.authorization.id: left.authorization}
-        session = left.session
-        if session is None:
-            return
-        gone_s = self._clock.since(
-            session.boot_id, session.monotonic_s, session.changed_at, wall_known=session.clock_known
-        )
-        account = from_json(session.account)
-        moment = self._clock.monotonic()
-        wall = self._clock.now() if gone_s is None else session.changed_at + timedelta(seconds=gone_s)
-        known = session.clock_known
-        if gone_s is None and not known and self._clock.is_known:
-            # Nobody will ever know when it was; not later than now, and for as long as it lasted.
-            account, known = moved(account, wall - account.until, self._pricing), True
-            account = noted(account, Remark.CLOCK_UNKNOWN)
-        self._running = _Running(
-            left.authorization, session.session_id, account, wall, moment, session.changed_at, known,
-            told_as_of=session.changed_at, has_begun=True,
+        if left.session is not None:
+            self._running = self._taken_up(left.authorization, left.session)
+
+    def _taken_up(self, facts: Recorded, session: SessionRecord) -> _Running:
+        clock = self._clock
+        gone_s = clock.since(session.boot_id, session.monotonic_s, session.changed_at, wall_known=session.clock_known)
+        documents = self._documents_of(session)
+        pricing = self._pricing_of(documents)
+        account, changed_at, known = from_json(session.account), session.changed_at, session.clock_known
+        if gone_s is None and not known:
+            # Nobody will ever know when it was; before this boot began, and for as long as it lasted.
+            by = clock.at(0.0) - account.until
+            account, changed_at = noted(moved(account, by, pricing), Remark.CLOCK_UNKNOWN), changed_at + by
+            known = clock.is_known
+        moment, wall = clock.monotonic(), clock.now()
+        if gone_s is not None and session.boot_id == clock.boot_id:
+            wall = changed_at + timedelta(seconds=moment - session.monotonic_s)
+        return _Running(
+            facts, documents, pricing, session.session_id, account, wall, moment, changed_at, known,
+            is_placed=gone_s is not None or not session.clock_known, told_as_of=changed_at, has_begun=True,
         )  # fmt: skip
+
+    def _documents_of(self, session: SessionRecord) -> Documents | str:
+        if session.tariff is None:
+            return session.no_cdr or "billing was not configured when it began"
+        if not isinstance(self._documents, str) and self._documents.tariff == session.tariff:
+            return self._documents
+        return self._documents_by(session.tariff)
+
+    def _pricing_of(self, documents: Documents | str) -> Pricing:
+        return self._pricing if isinstance(documents, str) else documents.pricing
 
     def start(self, authorization_id: int, at: float, register_wh: int | None) -> None:
         """Begin the session of an authorization."""
         account = begun(self._clock.at(at), register_wh, has_meter=self._settings.has_meter)
         self._running = _Running(
-            self._facts[authorization_id], str(uuid4()), account, account.started_at, at,
-            account.started_at, self._clock.is_known,
+            self._facts[authorization_id], self._documents, self._pricing_of(self._documents), str(uuid4()),
+            account, account.started_at, at, account.started_at, self._clock.is_known,
         )  # fmt: skip
         self._persist(at, tell=True)
 
     def resume(self, at: float) -> None:
         """The session that was found goes on."""
         running = self._expected()
-        running.account = resumed(running.account, self._now(running, at))
+        now = self._now(running, at)  # first: it may move the account
+        running.account = resumed(running.account, now)
         self._persist(at, tell=True)
 
     def turn(self, at: float, period: Period, register_wh: int | None) -> None:
         """What the session's time is spent on from here."""
         running = self._expected()
         activity = _ACTIVITIES[period]
-        running.account = turned(running.account, self._now(running, at), activity, register_wh, self._pricing)
+        now = self._now(running, at)
+        running.account = turned(running.account, now, activity, register_wh, running.pricing)
         self._persist(at, tell=True)
 
     def reading(self, at: float, register_wh: int | None) -> None:
         """Add to the session; persist it if as much as may be lost could be lost before the next reading."""
         running = self._expected()
         before = running.account.energy_wh or 0
-        running.account = read(running.account, self._now(running, at), register_wh, self._pricing)
+        now = self._now(running, at)
+        running.account = read(running.account, now, register_wh, running.pricing)
         energy = running.account.energy_wh or 0
         running.step_wh = energy - before
         settings = self._settings
@@ -247,7 +228,8 @@ class Ledger:
     def keep(self, at: float, register_wh: int | None) -> None:
         """Persist the session as it is: the agent ends, and the next start may resume it."""
         running = self._expected()
-        running.account = read(running.account, self._now(running, at), register_wh, self._pricing)
+        now = self._now(running, at)
+        running.account = read(running.account, now, register_wh, running.pricing)
         self._persist(at, tell=False)
 
     def join(self, authorization_id: int, late: LateAnswer) -> None:
@@ -268,52 +250,53 @@ class Ledger:
         running = self._expected()
         self._running = None
         self._stop_ticking()
+        self._facts.pop(running.facts.id, None)
+        # What is persisted after this would be told as newer than the end; and the end says it all.
+        self._queue.drop(running.persisting)
         end = None if at is None else self._now(running, at)
-        running.account = ended(running.account, end, register_wh, self._pricing, because)
+        running.account = ended(running.account, end, register_wh, running.pricing, because)
         changed_at = self._changed(running, self._clock.monotonic(), tell=True)
-        record = replace(self._record(running, changed_at), ended_at=running.account.until, ended_because=because)
-        cdr, record = self._sealed(running, record, because)
-        return self._do("end a session", lambda: self._sessions.end(record, cdr, tap))
+        record = replace(self._record(running, changed_at, None), ended_at=running.account.until, ended_because=because)
+        final, cdr = sealed(record, running.facts, running.account, running.documents)
+        return self._queue.add("end a session", lambda: self._sessions.end(final, cdr, tap)).done
 
     def end_authorization(self, authorization_id: int, because: EndReason) -> "asyncio.Future[int | None]":
         """End one that has no session."""
+        self._facts.pop(authorization_id, None)
         at = self._clock.now()
 
         async def write() -> None:
             await self._journal.end(authorization_id, at, because)
 
-        return self._do(f"end authorization {authorization_id}", write)
+        return self._queue.add(f"end authorization {authorization_id}", write).done
 
     def take_down(self, entry: Entry) -> "asyncio.Future[int | None]":
         """A card that was refused without a decision, or that has ended an authorization."""
-        return self._do("record a card", lambda: self._journal.record(entry), expendable=entry.ends is None)
+        is_refusal = entry.ends is None
+        if entry.ends is not None:
+            self._facts.pop(entry.ends, None)
+        return self._queue.add("record a card", lambda: self._journal.record(entry), expendable=is_refusal).done
 
     def abandon(self, because: EndReason) -> None:
         """The machine has failed: end what runs, so that nobody is billed for what nobody watches."""
         if self._running is not None:
             self.end(self._clock.monotonic(), None, because)
         else:
-            for authorization_id in self._facts:
+            for authorization_id in tuple(self._facts):
                 self.end_authorization(authorization_id, because)
         self._facts = {}
 
     async def settled(self) -> None:
         """Return once everything noted so far is on disk."""
-        while self._working is not None and not self._working.done():
-            await asyncio.wait({self._working})
+        await self._queue.settled()
 
     async def stop(self, within_s: float) -> None:
-        """Bring everything to disk, for a bounded time; what the disk refuses is ended at the next start."""
+        """Bring everything to disk, for a bounded time.
+
+        What the disk refuses goes there before the next record; where none comes, the next start ends what is open.
+        """
         self._stop_ticking()
-        if self._working is not None:
-            await asyncio.wait({self._working}, timeout=within_s)
-            self._working.cancel()
-            await asyncio.gather(self._working, return_exceptions=True)
-            self._working = None
-        for job in self._jobs:
-            if not job.done.done():
-                job.done.cancel()
-        self._jobs.clear()
+        await self._queue.stop(within_s)
 
     # ---- what a session says of itself
 
@@ -323,32 +306,43 @@ class Ledger:
 
     def _now(self, running: _Running, at: float) -> datetime:
         """The session's own time; when the wall clock was put right, everything that it had timed moves along."""
+        is_known = self._clock.is_known
+        if running.clock_known and not is_known:
+            return running.at(at)
         actual = self._clock.at(at)
         off = actual - running.at(at)
-        if abs(off) > JUMP and (self._clock.is_known or not running.clock_known):
-            running.account = moved(running.account, off, self._pricing)
+        if abs(off) > JUMP:
             running.wall, running.moment = actual, at
-            if running.clock_known or self._clock.is_known:
+            if running.is_placed:
+                running.account = moved(running.account, off, running.pricing)
+            if is_known:
                 log.warning(
                     "evse=%s the clock was put right by %+.0f s; the session's times with it",
                     self._evse_uid, off.total_seconds(),
                 )  # fmt: skip
-            running.clock_known = self._clock.is_known
+        running.clock_known = is_known
         return running.at(at)
 
     def _changed(self, running: _Running, at: float, *, tell: bool) -> datetime:
         """Later than every `last_updated` before, by a whole second where it is told: OCPI has no smaller part of time.
 
-        A peer may leave unread what seems no newer than what it has.
+        A peer may leave unread what seems no newer than what it has. As long as the clock is not known nobody is told:
+        then it is what the clock shows, by which the session is placed later.
         """
-        running.changed_at = max(self._now(running, at), running.changed_at + timedelta(milliseconds=1))
+        now = self._now(running, at)
+        if not running.clock_known:
+            running.changed_at = now
+            return now
+        running.changed_at = max(now, running.changed_at + timedelta(milliseconds=1))
         if tell:
             running.changed_at = max(running.changed_at, running.told_as_of + timedelta(seconds=1))
             running.told_as_of = running.changed_at
         return running.changed_at
 
-    def _record(self, running: _Running, changed_at: datetime) -> SessionRecord:
-        facts, account = running.facts, running.account
+    def _record(self, running: _Running, changed_at: datetime, document: bytes | None) -> SessionRecord:
+        facts, account, documents = running.facts, running.account, running.documents
+        # `last_updated` may be ahead of the time, and then this is, too: who reads both takes them for one moment.
+        moment = running.moment + (changed_at - running.wall).total_seconds()
         return SessionRecord(
             authorization_id=facts.id,
             session_id=running.session_id,
@@ -357,49 +351,26 @@ class Ledger:
             started_at=account.started_at,
             changed_at=changed_at,
             account=to_json(account),
-            object=self._object(running, changed_at, has_ended=False),
+            object=document,
             energy_wh=account.energy_wh,
             register_wh=account.register_wh,
             boot_id=self._clock.boot_id,
-            monotonic_s=self._clock.monotonic(),
+            monotonic_s=moment,
             clock_known=running.clock_known,
-            no_cdr=self._why_no_cdr(running),
+            no_cdr=documents if isinstance(documents, str) else documents.why_none(facts),
+            tariff=None if isinstance(documents, str) else documents.tariff,
         )
 
-    def _why_no_cdr(self, running: _Running) -> str | None:
-        if self._documents is None:
-            return self._why_not_billed
-        return self._documents.why_none(running.facts)
-
-    def _object(self, running: _Running, changed_at: datetime, *, has_ended: bool) -> bytes | None:
-        if self._documents is None or self._why_no_cdr(running) is not None or not running.clock_known:
+    def _object(self, running: _Running, changed_at: datetime) -> bytes | None:
+        """The Session of one that runs; None where nobody can be told."""
+        documents, facts = running.documents, running.facts
+        if isinstance(documents, str) or not running.clock_known or documents.why_none(facts) is not None:
             return None
         try:
-            return self._documents.session(
-                running.session_id, running.facts, running.account, ended=has_ended, changed_at=changed_at
-            )
+            return documents.session(running.session_id, facts, running.account, ended=False, changed_at=changed_at)
         except ValueError as error:
-            log.error("evse=%s session %s can't be written as OCPI has it: %s", self._evse_uid, running.facts.id, error)
+            log.error("evse=%s session %s can't be written as OCPI has it: %s", self._evse_uid, facts.id, error)
             return None
-
-    def _sealed(
-        self, running: _Running, record: SessionRecord, because: EndReason
-    ) -> tuple[NewCdr | None, SessionRecord]:
-        """The CDR of a session that has ended, or the session with the reason why it gets none."""
-        documents, facts = self._documents, running.facts
-        record = replace(record, object=self._object(running, record.changed_at, has_ended=True))
-        why = self._why_no_cdr(running) or _why_nothing(running.account, because)
-        if why is not None or documents is None or record.peer is None:
-            return None, replace(record, no_cdr=why or "no peer is known that this card belongs to")
-        if not running.clock_known:
-            return None, replace(record, no_cdr=None)  # sealed once the time is known
-        cdr_id = str(uuid4())
-        try:
-            document = documents.cdr(cdr_id, running.session_id, facts, running.account, changed_at=record.changed_at)
-        except ValueError as error:
-            log.critical("evse=%s ALARM no CDR can be made of session %s: %s", self._evse_uid, facts.id, error)
-            return None, replace(record, no_cdr=f"it can't be written as OCPI has it: {error}")
-        return NewCdr(cdr_id, facts.id, record.peer, document, record.changed_at), record
 
     # ---- the disk
 
@@ -409,20 +380,33 @@ class Ledger:
         running.persisted_wh, running.persisted_at = energy, at
         if tell:
             running.told_wh, running.told_at = energy, at
+            running.is_to_be_told = True
         self._keep_ticking(running)
-        last = self._jobs[-1] if self._jobs else None
-        if last is not None and last.persists is running and last is not self._writing:
-            last.tell = last.tell or tell
-            return
-        self._do("persist a session", lambda: self._put(running), persists=running, tell=tell)
+        if not self._queue.waits(running.persisting):
+            running.persisting = self._queue.add(
+                "persist a session",
+                lambda: self._put(running),
+                on_refused=lambda waited_s: self._put_refused(running, waited_s),
+            )
 
     async def _put(self, running: _Running) -> None:
-        job = self._writing
-        assert job is not None
-        moment = self._clock.monotonic()
-        record = self._record(running, self._changed(running, moment, tell=job.tell))
-        await self._sessions.put(record, tell=job.tell and record.object is not None)
+        tell, running.is_to_be_told = running.is_to_be_told, False
+        changed_at = self._changed(running, self._clock.monotonic(), tell=tell)
+        record = self._record(running, changed_at, self._object(running, changed_at))
+        try:
+            await self._sessions.put(record, tell=tell and record.object is not None)
+        except StoreError:
+            running.is_to_be_told = running.is_to_be_told or tell
+            raise
         running.has_begun = True
+        if not running.clock_known:
+            running.is_to_be_told = running.is_to_be_told or tell  # with the first persist at a known time
+
+    def _put_refused(self, running: _Running, waited_s: float) -> None:
+        if running is not self._running:
+            self._queue.drop(running.persisting)  # ended meanwhile: see `end`
+        elif not running.has_begun and waited_s >= UNRECORDED_S:
+            self._on_unrecorded(running.facts.id)
 
     def _keep_ticking(self, running: _Running) -> None:
         """Time goes on where no meter speaks, and costs as well."""
@@ -434,67 +418,9 @@ class Ledger:
         if self._running is running:
             at, account = self._clock.monotonic(), running.account
             now = self._now(running, at)
-            running.account = turned(running.account, now, account.activity, None, self._pricing)
+            running.account = turned(running.account, now, account.activity, None, running.pricing)
             self._persist(at, tell=at - running.told_at >= self._settings.report_every_s)
 
     def _stop_ticking(self) -> None:
         if self._tick is not None:
             self._tick.cancel()
-
-    def _do(
-        self,
-        what: str,
-        write: Callable[[], Awaitable[int | None]],
-        *,
-        persists: _Running | None = None,
-        tell: bool = False,
-        expendable: bool = False,
-    ) -> "asyncio.Future[int | None]":
-        done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-        if expendable and sum(job.expendable for job in self._jobs) >= MOST_REFUSALS:
-            log.warning("evse=%s a refused card is not recorded: too many wait for the disk", self._evse_uid)
-            done.cancel()
-            return done
-        self._jobs.append(_Job(what, write, done, persists, tell, expendable, self._clock.monotonic()))
-        if self._working is None or self._working.done():
-            self._working = asyncio.get_running_loop().create_task(self._work(), name=f"books of {self._evse_uid}")
-        return done
-
-    async def _work(self) -> None:
-        while self._jobs:
-            self._writing = self._jobs[0]
-            try:
-                result = await self._writing.write()
-            except StoreError as error:
-                self._refused(self._writing, error)
-                await asyncio.sleep(RETRY_S)
-            else:
-                self._jobs.popleft()
-                self._is_refused = False
-                if not self._writing.done.done():
-                    self._writing.done.set_result(result)
-            finally:
-                self._writing = None
-
-    def _refused(self, job: _Job, error: StoreError) -> None:
-        log.log(
-            logging.DEBUG if self._is_refused else logging.ERROR,
-            "evse=%s can't %s yet, it is tried again: %s", self._evse_uid, job.what, error,
-        )  # fmt: skip
-        self._is_refused = True
-        for waiting in self._jobs:  # none of them will be on disk soon
-            waiting.done.cancel()
-        running = job.persists
-        if running is None or running is not self._running or running.has_begun:
-            return
-        if self._clock.monotonic() - job.since >= UNRECORDED_S:
-            self._on_unrecorded(running.facts.id)
-
-
-def _why_nothing(account: Account, because: EndReason) -> str | None:
-    """Why nobody is billed for a charge that could have been billed."""
-    lasted_s = (account.until - account.started_at).total_seconds()
-    soon_s = 1.0 if Remark.NO_METER in account.remarks else NOTHING_S
-    if because in _OUR_FAULTS and not account.energy_wh and lasted_s < soon_s:
-        return f"nothing was delivered: {because} after {lasted_s:.0f} s"
-    return None

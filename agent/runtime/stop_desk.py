@@ -15,6 +15,8 @@ log = logging.getLogger(__name__)
 
 TOO_OLD = timedelta(seconds=15)
 """The command has given up by then: it was killed, or no agent ran."""
+DISK_S = 10.0
+"""How long the record of an end is waited for: others may have wishes, too."""
 LOOK_EVERY_S = 0.25
 """How often the file is looked at: it takes microseconds, and an operator waits."""
 
@@ -44,6 +46,8 @@ class StopDesk:
         self._requests = requests
         self._evses = evses
         self._now = now
+        self._outcomes: dict[int, str] = {}
+        """Of wishes whose answer the disk has not taken: fulfilled again, they would end the next driver's charge."""
 
     async def run(self) -> None:
         """Until cancelled. A wish that nobody can be waiting for any more is not fulfilled."""
@@ -53,11 +57,17 @@ class StopDesk:
                 number = self._requests.commits()
                 if number is None or number != seen:
                     for request in await self._requests.stop_requests():
-                        await self._requests.stopped(request.number, await self._fulfil(request))
+                        await self._answer(request)
                     seen = number
             except StoreError as error:
                 log.warning("whether an operator wants a charge ended can't be read now: %s", error)
             await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _answer(self, request: StopRequest) -> None:
+        if request.number not in self._outcomes:
+            self._outcomes[request.number] = await self._fulfil(request)
+        await self._requests.stopped(request.number, self._outcomes[request.number])
+        del self._outcomes[request.number]
 
     async def _fulfil(self, request: StopRequest) -> str:
         if not timedelta(0) <= self._now() - request.asked_at <= TOO_OLD:
@@ -66,7 +76,12 @@ class StopDesk:
         if evse is None:
             return f"there is no EVSE {request.evse_uid} here"
         running = evse.active_authorization
-        if not await evse.end(EndReason.OPERATOR):
+        try:
+            async with asyncio.timeout(DISK_S):
+                ended = await evse.end(EndReason.OPERATOR)
+        except TimeoutError:
+            return "it has ended, and the relay is open; but the disk does not take the record yet"
+        if not ended:
             return "nothing was running"
         log.warning("evse=%s authorization %s was ended by the operator", evse.evse_uid, running)
         return STOPPED

@@ -23,8 +23,9 @@ _KEPT: Final = (
 )
 """What a running session's persist replaces. A column that an index has, of all sessions, must not be added here."""
 
-_SESSION = ("authorization_id", "session_id", "evse_uid", "ended_at", "ended_because", *_KEPT)
-_COLUMNS = ", ".join(f"session.{name}" for name in _SESSION)
+_SESSION = ("authorization_id", "session_id", "evse_uid", "tariff", "ended_at", "ended_because", *_KEPT)
+_TARIFF = "(SELECT tariff.object FROM tariff WHERE tariff.number = session.tariff)"
+_COLUMNS = ", ".join(_TARIFF if name == "tariff" else f"session.{name}" for name in _SESSION)
 
 # ruff: noqa: S608 - what is put together here are our own words
 
@@ -35,12 +36,17 @@ them back and takes others. Measured, 3 KB a persist against 6. So a running ses
 padding takes up what changes, never so short that its own length would take a byte less."""
 
 _WRITTEN = (*_SESSION, "padding", "revision")
-_INSERT = f"INSERT INTO session ({', '.join(_WRITTEN)}) VALUES ({', '.join('?' * len(_WRITTEN))})"
+_VALUES = ", ".join("(SELECT number FROM tariff WHERE object = ?)" if name == "tariff" else "?" for name in _WRITTEN)
+_INSERT = f"INSERT INTO session ({', '.join(_WRITTEN)}) VALUES ({_VALUES})"
 _REPLACE = ", ".join(f"{name} = excluded.{name}" for name in _KEPT)
 _DOCUMENTS = "(length({row}.account) + coalesce(length({row}.object), 0))"
 _OLD, _NEW = (f"{_DOCUMENTS.format(row=row)} + length({row}.padding)" for row in ("session", "excluded"))
 _PAD = f"padding = zeroblob(max({_OLD}, {_NEW}) - {_DOCUMENTS.format(row='excluded')})"
 _RUNNING = "revision = revision + excluded.revision WHERE session.ended_at IS NULL RETURNING revision"
+
+KEEP_TARIFF = "INSERT INTO tariff (object) VALUES (?) ON CONFLICT (object) DO NOTHING"
+"""Before PUT and END_SESSION, which name it. Nothing is written where it is kept already."""
+FORGET_TARIFFS = "DELETE FROM tariff WHERE NOT EXISTS (SELECT 1 FROM session WHERE session.tariff = tariff.number)"
 
 PUT = f"{_INSERT} ON CONFLICT (authorization_id) DO UPDATE SET {_REPLACE}, {_PAD}, {_RUNNING}"
 """Returns the revision; no row where the session has ended."""
@@ -49,6 +55,12 @@ END_SESSION = (
     f" ended_at = excluded.ended_at, ended_because = excluded.ended_because, {_RUNNING}"
 )
 """The same with the end."""
+SEAL = (
+    f"UPDATE session SET {', '.join(f'{name} = ?' for name in _KEPT)}, ended_at = ?, revision = revision + 1"
+    " WHERE authorization_id = ? AND clock_known = 0 AND ended_at IS NOT NULL AND no_cdr IS NULL RETURNING revision"
+)
+"""Returns the revision; no row where it is sealed already, or has not ended."""
+MOVE_END = "UPDATE authorization SET ended_at = ? WHERE id = ? AND ended_at IS NOT NULL"
 
 TELL = (
     "INSERT INTO session_due (authorization_id, peer, since, revision) VALUES (?, ?, ?, ?)"
@@ -62,6 +74,7 @@ ADD_CREDIT = (
     "INSERT INTO cdr (cdr_id, authorization_id, peer, changed_at, credits, object)"
     " SELECT ?, credited.authorization_id, ?, ?, credited.cdr_id, ? FROM cdr AS credited"
     " WHERE credited.cdr_id = ? AND credited.authorization_id = ? AND credited.credits IS NULL"
+    " AND EXISTS (SELECT 1 FROM cdr_acknowledged WHERE number = credited.number)"
     " ON CONFLICT (authorization_id, (credits IS NULL)) DO NOTHING RETURNING number"
 )
 CDR_IS_DUE = (
@@ -71,9 +84,11 @@ CDR_IS_DUE = (
 )
 
 DUE = """
-    WITH each (authorization_id, peer, since) AS (
+    WITH first (authorization_id, peer, since, parked, number) AS (
+        SELECT authorization_id, peer, since, parked, min(number) FROM cdr_due GROUP BY authorization_id
+    ), each (authorization_id, peer, since) AS (
         SELECT authorization_id, peer, since FROM session_due
-        UNION ALL SELECT authorization_id, peer, since FROM cdr_due WHERE parked = 0
+        UNION ALL SELECT authorization_id, peer, since FROM first WHERE parked = 0
     ), placed (authorization_id, peer, place) AS (
         SELECT authorization_id, peer, row_number() OVER (PARTITION BY peer ORDER BY min(since), authorization_id)
         FROM each GROUP BY peer, authorization_id
@@ -87,10 +102,15 @@ DUE = """
     SELECT 'cdr', due.authorization_id, due.peer, cdr.object, due.number, due.since, due.problem
         FROM turn CROSS JOIN cdr ON cdr.authorization_id = turn.authorization_id
         CROSS JOIN cdr_due AS due ON due.number = cdr.number AND due.peer = turn.peer AND due.parked = 0
+        WHERE NOT EXISTS (
+            SELECT 1 FROM cdr AS taken_back CROSS JOIN cdr_due AS waiting ON waiting.number = taken_back.number
+            WHERE taken_back.authorization_id = cdr.authorization_id AND taken_back.number < cdr.number
+        )
     ORDER BY 6, 2, 1 DESC, 5
 """
 """Whose turn it is, from the two small tables alone; then the documents of those. At the same instant a session comes
-before its CDR, and that before its credit."""
+before its CDR. A credit, which is the later CDR of its session, waits until its peer has what it takes back: of a CDR
+that is due itself, or parked, there is nothing to take back."""
 
 CHARGES = (
     f"SELECT due.authorization_id IS NOT NULL, coalesce(due.problem, rejected.problem), {_COLUMNS},"
@@ -100,6 +120,9 @@ CHARGES = (
     " LEFT JOIN session_rejected AS rejected ON rejected.authorization_id = session.authorization_id"
 )
 RUNNING_ONLY = " INDEXED BY session_running"
+UNSEALED_ONLY = " INDEXED BY session_unsealed"
+UNSEALED = "session.clock_known = 0 AND session.ended_at IS NOT NULL AND session.no_cdr IS NULL"
+"""Which sessions are over and have neither a CDR nor a reason for none, for nobody knows when they were."""
 
 CDRS = (
     "SELECT cdr.number, cdr.cdr_id, cdr.authorization_id, cdr.peer, cdr.object, cdr.changed_at, cdr.credits,"
@@ -153,6 +176,12 @@ def session_row(session: SessionRecord, *, tell: bool) -> Row:
         row[name] = to_us(row[name])
     row["ended_at"] = None if session.ended_at is None else to_us(session.ended_at)
     return (*row.values(), _padding(session), int(tell))
+
+
+def seal_row(session: SessionRecord) -> Row:
+    """The values for SEAL."""
+    values = dict(zip(_WRITTEN, session_row(session, tell=True), strict=True))
+    return (*(values[name] for name in (*_KEPT, "ended_at", "authorization_id")),)
 
 
 def _padding(session: SessionRecord) -> bytes:

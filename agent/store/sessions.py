@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self, assert_never
 
-from agent.charges import NewCdr, Open, Page, Report, ReportKind, SessionRecord, StopRequest
+from agent.charges import Charge, NewCdr, Open, Page, Report, ReportKind, SessionRecord, StopRequest
 from agent.model import Entry
 from agent.ports import Sessions
 from agent.store.charge_rows import (
@@ -22,14 +22,21 @@ from agent.store.charge_rows import (
     CDRS_PAGE,
     DUE,
     END_SESSION,
+    FORGET_TARIFFS,
+    KEEP_TARIFF,
+    MOVE_END,
     OPEN_ONES,
     PUT,
+    SEAL,
     SESSIONS_COUNT,
     SESSIONS_PAGE,
     TELL,
+    UNSEALED,
+    UNSEALED_ONLY,
     cdr_row,
     open_one,
     report,
+    seal_row,
     session_row,
 )
 from agent.store.charges import Charges
@@ -73,7 +80,9 @@ _PRUNABLE = f"""
     WHERE id <= (SELECT max(id) FROM authorization WHERE tapped_at < ?1 AND tapped_at >= ?2)
         AND id < (SELECT max(id) FROM authorization)
         AND (ended_at < ?1 OR (ended_at IS NULL AND relay_closed = 0 AND tapped_at < ?1))
-        AND NOT EXISTS (SELECT 1 FROM session WHERE authorization_id = old.id AND session.ended_at IS NULL)
+        AND NOT EXISTS (
+            SELECT 1 FROM session WHERE authorization_id = old.id AND (session.ended_at IS NULL OR ({UNSEALED}))
+        )
         AND id IS NOT (SELECT authorization_id FROM cdr ORDER BY number DESC LIMIT 1)
         AND {_NOBODY_WAITS}
     ORDER BY id LIMIT ?3
@@ -89,6 +98,8 @@ class SessionStore(Charges):
         """Use an open `state.db`, which the caller closes."""
         super().__init__(database)
         self._database = database
+        self._there: set[int] = set()
+        """Sessions that run, and are known to be in the file: their tariff is kept."""
 
     @classmethod
     async def open_file(cls, path: Path) -> Self:
@@ -103,18 +114,22 @@ class SessionStore(Charges):
         """Begin a session, or replace what was last persisted of it; with `tell` its peer is to hear of this state.
 
         One that has ended is not changed any more; an end is not put, see `end`. Raises StoreError, also where the
-        authorization is not there.
+        authorization is not there. Its tariff is that of the first time.
         """
         row = session_row(replace(session, ended_at=None, ended_because=None), tell=tell)
-        if not tell:
+        if session.authorization_id in self._there and not tell:
+            # A single statement shares its commit with the taps that come meanwhile.
             await self._database.writer.write("persist a session", PUT, row)
             return
 
         def work(connection: sqlite3.Connection) -> None:
+            _keep_tariff(connection, session)
             for (revision,) in connection.execute(PUT, row).fetchall():
-                _tell(connection, session, revision)
+                if tell:
+                    _tell(connection, session, revision)
 
         await self._database.writer.batch("persist a session", work)
+        self._there.add(session.authorization_id)
 
     async def end(self, session: SessionRecord, cdr: NewCdr | None, tap: Entry | None) -> int | None:
         """End a session, its authorization, and take down the tap that brought it, in one transaction.
@@ -128,18 +143,45 @@ class SessionStore(Charges):
         over = (to_us(session.ended_at), session.ended_because, session.authorization_id)
 
         def work(connection: sqlite3.Connection) -> int | None:
+            _keep_tariff(connection, session)
             for (revision,) in connection.execute(END_SESSION, session_row(session, tell=True)).fetchall():
                 connection.execute(END, over)
                 _tell(connection, session, revision)
-                if cdr is not None:
-                    [(number,)] = connection.execute(ADD_CDR, cdr_row(cdr)).fetchall()
-                    connection.execute(CDR_IS_DUE, (to_us(cdr.changed_at), number)).fetchall()
+                _add_cdr(connection, cdr)
             if tap is None:
                 return None
             [(tap_id,)] = connection.execute(RECORD, entry_row(tap)).fetchall()
             return int(tap_id)
 
-        return await self._database.writer.batch("end a session", work)
+        tap_id = await self._database.writer.batch("end a session", work)
+        self._there.discard(session.authorization_id)
+        return tap_id
+
+    async def unsealed(self) -> list[Charge]:
+        """Sessions that ended while nobody knew what time it was, oldest first: see `seal`. Raises StoreError."""
+        return await self._charges(f"WHERE {UNSEALED} ORDER BY session.authorization_id", (), index=UNSEALED_ONLY)
+
+    async def seal(self, session: SessionRecord, cdr: NewCdr | None) -> bool:
+        """Correct what `unsealed` gave, once it is known when it was; in one transaction its CDR becomes due.
+
+        False, and nothing changed: it is sealed already. Raises StoreError, and ValueError for a session that is
+        none the wiser: without an end, or with neither a known time nor a CDR or a reason for none.
+        """
+        if session.ended_at is None or not session.clock_known or (cdr is None) is (session.no_cdr is None):
+            raise ValueError(
+                f"session {session.session_id}: is sealed with its end, at a known time, and a CDR or why not"
+            )
+        ended_at = to_us(session.ended_at)
+
+        def work(connection: sqlite3.Connection) -> bool:
+            for (revision,) in connection.execute(SEAL, seal_row(session)).fetchall():
+                connection.execute(MOVE_END, (ended_at, session.authorization_id))
+                _tell(connection, session, revision)
+                _add_cdr(connection, cdr)
+                return True
+            return False
+
+        return await self._database.writer.batch("seal a session", work)
 
     async def open(self) -> list[Open]:
         """What was accepted and has no end on record, oldest first: to be resumed or ended at start. Raises StoreError.
@@ -155,7 +197,7 @@ class SessionStore(Charges):
 
         After weeks without a network that may be more than fits into the memory: these are the reports of the `most`
         sessions of each peer that have waited longest. What belongs to one session comes whole, its state before its
-        CDR.
+        CDR; but for a credit, which comes once the peer has what it takes back.
         """
         return [report(row) for row in await self._database.read_aside("read what is due", DUE, (most,))]
 
@@ -220,8 +262,8 @@ class SessionStore(Charges):
     async def add_credit(self, cdr: NewCdr) -> int | None:
         """Seal the CDR that takes another back; it is due from then on. Returns its number.
 
-        None, and nothing changed: the other one was credited already, is a credit itself, or is not there. Raises
-        StoreError.
+        None, and nothing changed: the other one was credited already, is a credit itself, or is not there; or its
+        peer has not acknowledged it, so that there is nothing to take back. Raises StoreError.
         """
         row = (cdr.cdr_id, cdr.peer, to_us(cdr.changed_at), cdr.object, cdr.credits, cdr.authorization_id)
 
@@ -294,9 +336,22 @@ class SessionStore(Charges):
         old = [row[0] for row in await self._database.read_aside("look for what is old", _PRUNABLE, limits)]
 
         def work(connection: sqlite3.Connection) -> int:
-            return connection.execute(_PRUNE, (json.dumps(old),)).rowcount
+            deleted = connection.execute(_PRUNE, (json.dumps(old),)).rowcount
+            connection.execute(FORGET_TARIFFS)
+            return deleted
 
         return await self._database.writer.batch("delete what is old", work) if old else 0
+
+
+def _keep_tariff(connection: sqlite3.Connection, session: SessionRecord) -> None:
+    if session.tariff is not None:
+        connection.execute(KEEP_TARIFF, (session.tariff,))
+
+
+def _add_cdr(connection: sqlite3.Connection, cdr: NewCdr | None) -> None:
+    if cdr is not None:
+        [(number,)] = connection.execute(ADD_CDR, cdr_row(cdr)).fetchall()
+        connection.execute(CDR_IS_DUE, (to_us(cdr.changed_at), number)).fetchall()
 
 
 def _tell(connection: sqlite3.Connection, session: SessionRecord, revision: int) -> None:

@@ -1,17 +1,19 @@
-"""A charge point on a stage: every port played in memory, under a clock that jumps to whatever is due next.
+"""A charge point on a stage: every port played in memory, in virtual time.
 
 Only for what has no thread and no socket in it; the real things are tested with the real things elsewhere. The
-props enforce what holds in the world: a relay asks whether the record is on disk at the moment it closes.
+props enforce what holds in the world: a relay asks whether the record is on disk at the moment it closes, a disk
+takes no second end of a session. What lives through a power cut belongs to the stage: the car, the meter's register,
+what is on disk, and the time.
 """
 
 import asyncio
-import selectors
-from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, timedelta
+from functools import partial
 from typing import Any
 
-from agent.charges import NewCdr, SessionRecord
+from agent.charges import Open
 from agent.core.account import Pricing
 from agent.core.evse_state import Settings
 from agent.errors import DeviceError, StoreError
@@ -19,9 +21,8 @@ from agent.model import (
     Answer,
     Answers,
     EndReason,
-    Entry,
-    LateAnswer,
     ListedToken,
+    MeterReading,
     Outcome,
     Policy,
     Question,
@@ -34,114 +35,15 @@ from agent.model import (
 from agent.ports import Charset
 from agent.runtime.charge_point import EvseTapLoop, Settled
 from agent.runtime.clock import Clock
-from agent.runtime.ledger import Ledger, LedgerSettings
+from agent.runtime.ledger import Documents, Ledger, LedgerSettings
+from tests.scenario.memory_disk import MemoryJournal, MemorySessions
+from tests.scenario.virtual_time import NOW, WallClock
 
 EVSE = "DE*EXA*E1"
-NOW = datetime(2026, 6, 1, 12, 0, tzinfo=UTC)
-
-
-class _JumpingSelector(selectors.DefaultSelector):
-    """Instead of waiting, moves the clock on."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 1000.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        ready = super().select(0)
-        if not ready:
-            if timeout is None:
-                raise RuntimeError("nothing will ever happen again: the test hangs")
-            self.now += max(timeout, 0.0)
-        return ready
-
-
-class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop in which time costs nothing."""
-
-    def __init__(self) -> None:
-        self._clock = _JumpingSelector()
-        super().__init__(self._clock)
-
-    def time(self) -> float:
-        return self._clock.now
-
-
-def in_virtual_time(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a story to its end."""
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        runner.run(story())
-
-
-@dataclass
-class MemoryJournal:
-    """A disk with moods: it may refuse, and it may stall. `committed` is what a power cut would leave."""
-
-    committed: dict[int, Entry] = field(default_factory=dict)
-    ended: dict[int, EndReason] = field(default_factory=dict)
-    late: list[LateAnswer] = field(default_factory=list)
-    sessions: dict[int, SessionRecord] = field(default_factory=dict)
-    cdrs: list[NewCdr] = field(default_factory=list)
-    told: int = 0
-    refuses: bool = False
-    stalls_s: float = 0.0
-
-    async def record(self, entry: Entry) -> int:
-        await self._write()
-        number = len(self.committed) + 1
-        self.committed[number] = entry
-        if entry.ends is not None and entry.end_reason is not None:
-            self.ended.setdefault(entry.ends, entry.end_reason)
-        return number
-
-    async def end(self, authorization_id: int, at: datetime, because: EndReason) -> None:
-        await self._write()
-        self.ended.setdefault(authorization_id, because)
-
-    async def put(self, session: SessionRecord, *, tell: bool) -> None:
-        await self._write()
-        self.sessions[session.authorization_id] = session
-        self.told += tell
-
-    async def end_session(self, session: SessionRecord, cdr: NewCdr | None, tap: Entry | None) -> int | None:
-        await self._write()
-        assert session.ended_because is not None
-        number = session.authorization_id
-        assert number not in self.sessions or self.sessions[number].ended_at is None, "a session ended twice"
-        self.sessions[number] = session
-        self.ended.setdefault(number, session.ended_because)
-        if cdr is not None:
-            self.cdrs.append(cdr)
-        if tap is None:
-            return None
-        self.committed[len(self.committed) + 1] = tap
-        return len(self.committed)
-
-    async def add_late(self, late: LateAnswer) -> None:
-        await self._write()
-        self.late.append(late)
-
-    def running(self) -> set[int]:
-        """Accepted, with the relay closed, and not ended on record."""
-        return {number for number, entry in self.committed.items() if entry.relay_closed} - self.ended.keys()
-
-    async def _write(self) -> None:
-        await asyncio.sleep(self.stalls_s)
-        if self.refuses:
-            raise StoreError("state.db: disk full: free some space")
-
-
-@dataclass
-class MemorySessions:
-    """The sessions' side of the same disk."""
-
-    journal: MemoryJournal
-
-    async def put(self, session: SessionRecord, *, tell: bool) -> None:
-        await self.journal.put(session, tell=tell)
-
-    async def end(self, session: SessionRecord, cdr: NewCdr | None, tap: Entry | None) -> int | None:
-        return await self.journal.end_session(session, cdr, tap)
+RESTART_S = 1.0
+"""How soon an EVSE that has failed is started again, as the agent does it."""
+REPORT_S = 0.05
+"""How soon after a start the plug sensor and the meter have spoken."""
 
 
 @dataclass
@@ -155,6 +57,10 @@ class WatchedRelay:
     contact_closed: bool = False
     closings: list[float] = field(default_factory=list)
     unrecorded: int = 0
+
+    def after_power_cut(self, journal: MemoryJournal) -> "WatchedRelay":
+        """The coil has no current: open, unless its contact is welded."""
+        return WatchedRelay(journal, self.faulty, self.jammed, self.jammed and self.contact_closed)
 
     def close_contact(self) -> None:
         if self.faulty:
@@ -180,8 +86,15 @@ class TextDisplay:
     rows: int = 2
     charset: Charset = Charset.UNICODE
     shown: list[str] = field(default_factory=list)
+    breaks: bool = False
+    """Fails once, as no display may."""
+    failures: int = 0
 
     def show(self, lines: Sequence[str]) -> None:
+        if self.breaks:
+            self.breaks = False
+            self.failures += 1
+            raise RuntimeError("nobody foresaw this")
         self.shown.append(" ".join(lines))
 
 
@@ -239,7 +152,7 @@ def token(uid: str, whitelist: WhitelistType, *, valid: bool = True, group_id: s
 
 @dataclass
 class Stage:
-    """One EVSE with everything around it. `running` plays it; `tap` waits for what comes of a card."""
+    """One EVSE with everything around it: `tap`, `plug` and `flow` are what people and cars do."""
 
     policy: Policy = field(default_factory=lambda: Policy(stop_after_s=0.0))
     journal: MemoryJournal = field(default_factory=MemoryJournal)
@@ -247,24 +160,37 @@ class Stage:
     whitelist: MemoryWhitelist = field(default_factory=MemoryWhitelist)
     backend: ScriptedBackend = field(default_factory=ScriptedBackend)
     settings: Settings = field(default_factory=lambda: Settings(stop_after_s=0.0))
+    books: LedgerSettings = field(default_factory=LedgerSettings)
+    documents: Documents | None = None
+    ledger_type: Callable[..., Ledger] = Ledger
+    uid: str = EVSE
+    plugged: bool = False
+    register_wh: int = 10_000
     settled: list[Settled] = field(default_factory=list)
+    crashes: list[Exception] = field(default_factory=list)
+    lives: int = 0
 
     def __post_init__(self) -> None:
         self.settings = replace(
             self.settings, stop_after_s=self.policy.stop_after_s, late_refusal=self.policy.late_refusal
         )
+        self.wall = WallClock()
         self.relay = WatchedRelay(self.journal)
+        self.boot = 1
+        self.first_register_wh = self.register_wh
+        self.inputs_work = self.meter_works = self.plug_sensor_works = True
+        self._past: list[asyncio.Task[None]] = []
         self.start()
 
-    def start(self) -> None:
-        """The agent as it stands after a start: it remembers nothing."""
-        began = asyncio.get_running_loop().time()
-        time = asyncio.get_running_loop().time
-        self._clock = Clock(lambda: NOW + timedelta(seconds=time() - began), time, "this-boot")
+    def start(self, found: Open | None = None) -> None:
+        """The agent as it stands after a start: it remembers nothing but what it `found` on disk."""
+        loop = asyncio.get_running_loop()
+        self.lives += 1
+        self.clock = Clock(self.wall.now, loop.time, f"boot-{self.boot}")
         self._news = asyncio.Event()
         self._kept: list[asyncio.Future[bool]] = []
         self.evse = EvseTapLoop(
-            EVSE,
+            self.uid,
             location_id="LOC1",
             language="en",
             policy=self.policy,
@@ -275,22 +201,47 @@ class Stage:
             backend=self.backend,
             journal=self.journal,
             ledger=self._ledger,
-            clock=self._clock,
-            on_settled=self._on_settled,
+            clock=self.clock,
+            found=found,
+            on_settled=partial(self._on_settled, self.lives),
         )
-        self._running = asyncio.get_running_loop().create_task(self.evse.run())
+        self._running = loop.create_task(self._supervise(self.evse))
+        self._reports = loop.create_task(self._report(self.evse))
+
+    async def _supervise(self, evse: EvseTapLoop) -> None:
+        """Start it again when it has failed, as the agent does."""
+        while True:
+            try:
+                await evse.run()
+            except Exception as error:  # noqa: BLE001  as agent.main does
+                self.crashes.append(error)
+                await asyncio.sleep(RESTART_S)
+
+    async def _report(self, evse: EvseTapLoop) -> None:
+        await asyncio.sleep(REPORT_S)
+        if self.settings.has_plug_sensor and self.inputs_work:
+            if self.plug_sensor_works:
+                evse.plug_is(plugged=self.plugged)
+            evse.plug_sensor_is(works=self.plug_sensor_works)
+        await asyncio.sleep(REPORT_S)
+        if self.settings.has_meter and self.inputs_work:
+            if self.meter_works:
+                self.read()
+            evse.meter_is(works=self.meter_works)
 
     def _ledger(self, on_unrecorded: Callable[[int], None]) -> Ledger:
-        return Ledger(
-            EVSE,
+        return self.ledger_type(
+            self.uid,
             journal=self.journal,
             sessions=MemorySessions(self.journal),
-            documents=None,
+            documents=self.documents,
             pricing=Pricing(None, UTC),
-            clock=self._clock,
-            settings=LedgerSettings(has_meter=self.settings.has_meter),
+            clock=self.clock,
+            settings=replace(self.books, has_meter=self.settings.has_meter),
             on_unrecorded=on_unrecorded,
         )
+
+    # ---- what people and cars do
 
     def present(self, uid: str) -> Tap:
         """Hold a card to the reader and do not wait."""
@@ -311,13 +262,40 @@ class Stage:
             await self._news.wait()
         return self.settled[-1]
 
+    def plug(self, *, inserted: bool) -> None:
+        """Plug the cable in, or take it out."""
+        self.plugged = inserted
+        self.evse.plug_is(plugged=inserted)
+
+    def read(self, power_w: float | None = None) -> None:
+        """The meter says what its register shows."""
+        self.evse.read(MeterReading(asyncio.get_running_loop().time(), self.register_wh, power_w))
+
+    async def flow(self, energy_wh: int, over_s: float = 1.0, *, power_w: float | None = None) -> None:
+        """Let energy flow, and the meter be read at the end."""
+        await asyncio.sleep(over_s)
+        self.register_wh += energy_wh
+        self.read(power_w)
+
+    async def begin(self, uid: str = "A1") -> int:
+        """Plug in, hold a card to the reader, and charge; returns the authorization."""
+        await asyncio.sleep(3 * REPORT_S)
+        if self.settings.has_plug_sensor:
+            self.plug(inserted=True)
+        settled = await self.tap(uid)
+        await self.evse.ledger.settled()
+        assert settled.authorization_id is not None
+        return settled.authorization_id
+
     def keep(self, work: "asyncio.Future[bool]") -> None:
         """Something that was begun beside the taps; it ends with the stage."""
         self._kept.append(work)
 
+    # ---- how a life ends, and the next begins
+
     async def stop(self) -> None:
         """Stop in good order."""
-        work: list[asyncio.Future[Any]] = [*self._kept, self._running]
+        work: list[asyncio.Future[Any]] = [*self._kept, self._reports, self._running, *self._past]
         for each in work:
             each.cancel()
         await asyncio.gather(*work, return_exceptions=True)
@@ -325,10 +303,36 @@ class Stage:
     def restart(self) -> None:
         """Start again after a stop, with a disk that works: without one the agent would not start."""
         self.journal.refuses, self.journal.stalls_s = False, 0.0
-        for number in self.journal.running():
-            self.journal.ended[number] = EndReason.RESTART
-        self.start()
+        self.start(self._left_open())
 
-    def _on_settled(self, settled: Settled) -> None:
-        self.settled.append(settled)
-        self._news.set()
+    async def kill(self, off_s: float = 0.0) -> None:
+        """`kill -9`, and a start after so long: what was in memory, or on its way to disk, is gone."""
+        # The old objects are left to themselves, with things of their own to play with.
+        self._past += [self._running, self._reports]
+        for task in self._past:
+            task.cancel()
+        self.journal = self.journal.after_power_cut()
+        self.relay = self.relay.after_power_cut(self.journal)
+        self.display = TextDisplay(
+            self.display.columns, self.display.rows, self.display.charset, failures=self.display.failures
+        )
+        await asyncio.sleep(off_s)
+        self.start(self._left_open())
+
+    async def power_cut(self, off_s: float = 0.0) -> None:
+        """The same with another boot: monotonic times of before mean nothing any more."""
+        self.boot += 1
+        await self.kill(off_s)
+
+    def _left_open(self) -> Open | None:
+        """As the agent finds it; what nobody can take up is ended."""
+        left = sorted(self.journal.open(), key=lambda each: (each.session is not None, each.authorization.id))
+        for each in left[:-1]:
+            assert each.session is None, "two sessions of one EVSE run on record"
+            self.journal.ended[each.authorization.id] = EndReason.RESTART
+        return left[-1] if left else None
+
+    def _on_settled(self, life: int, settled: Settled) -> None:
+        if life == self.lives:
+            self.settled.append(settled)
+            self._news.set()

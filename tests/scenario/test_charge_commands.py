@@ -4,7 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -359,6 +359,7 @@ async def test_credit_writes_the_cdr_that_takes_another_back(books: Books) -> No
 )
 async def test_credit_of_what_can_not_be_credited_changes_nothing(books: Books, cdr: str, complaint: str) -> None:
     await books.charge()
+    await told(books)
     await books.command("cdrs", "credit", "1")
     finished = await books.command("cdrs", "credit", cdr)
     assert (finished.code, finished.out) == (1, "")
@@ -366,8 +367,27 @@ async def test_credit_of_what_can_not_be_credited_changes_nothing(books: Books, 
     assert len(objects(await books.command("cdrs", "list", "--json"))) == 2
 
 
+async def test_credit_of_what_is_not_acknowledged_says_so_and_changes_nothing(books: Books) -> None:
+    await books.charge()
+    finished = await books.command("cdrs", "credit", "1")
+    assert (finished.code, finished.out) == (1, "")
+    assert f"CDR #1 {CDR} is not acknowledged by emsp yet: it can be taken back once it is" in finished.err
+    assert len(objects(await books.command("cdrs", "list", "--json"))) == 1
+
+
+async def test_credit_of_what_its_peer_has_rejected_says_so_and_changes_nothing(books: Books) -> None:
+    await books.charge()
+    async with books.opened() as (_, store):
+        await store.park(1, "OCPI 2001")
+    finished = await books.command("cdrs", "credit", "1")
+    assert (finished.code, finished.out) == (1, "")
+    assert f"CDR #1 {CDR} was rejected by emsp: there is nothing to take back" in finished.err
+    assert len(objects(await books.command("cdrs", "list", "--json"))) == 1
+
+
 async def test_credit_at_a_terminal_asks_and_does_nothing_on_no(books: Books) -> None:
     await books.charge()
+    await told(books)
     finished = await books.command_on_terminal("n\n", "cdrs", "credit", "1")
     assert finished.code == 1
     assert f"Take back CDR #1 {CDR}, 4.10 EUR excl. VAT, 4.879 incl.? This can't be undone [y/N]" in finished.err
@@ -376,6 +396,7 @@ async def test_credit_at_a_terminal_asks_and_does_nothing_on_no(books: Books) ->
 
 async def test_credit_at_a_terminal_is_written_on_yes(books: Books) -> None:
     await books.charge()
+    await told(books)
     finished = await books.command_on_terminal("y\n", "cdrs", "credit", "1")
     assert finished.code == 0
     assert len(objects(await books.command("cdrs", "list", "--json"))) == 2
@@ -388,6 +409,20 @@ async def test_authorization_is_shown_with_its_session_and_cdr(books: Books) -> 
     await books.charge()
     finished = await books.command("authorizations")
     assert finished.out.splitlines()[-1] == "    session #1: 10.000 kWh; CDR #1 due to emsp"
+
+
+async def test_authorization_of_a_clock_that_was_not_set_says_so(books: Books) -> None:
+    await books.accept(tapped_at=datetime(1970, 1, 1, 0, 2, 3, tzinfo=UTC))
+    await books.accept(tapped_at=datetime(2026, 12, 1, 8, 2, 3, tzinfo=UTC))
+    later, earlier = [line for line in (await books.command("authorizations")).out.splitlines() if line[0] == "#"]
+    assert earlier.startswith(f"#1 1970-01-01 00:02:03Z (clock not set) {EVSES[0]} ")
+    assert later.startswith(f"#2 2026-12-01 08:02:03Z {EVSES[0]} ")
+
+
+async def test_session_that_ended_by_such_a_clock_waits_for_its_cdr(books: Books) -> None:
+    await books.charge(clock_known=False, object=None, peer=None)
+    finished = await books.command("authorizations")
+    assert finished.out.splitlines()[-1] == "    session #1: 10.000 kWh; CDR when the clock has been set"
 
 
 async def test_authorization_in_json_has_its_session_or_null(books: Books) -> None:

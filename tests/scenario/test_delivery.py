@@ -79,10 +79,22 @@ async def test_reports_of_one_session_keep_their_distance(world: World, emsp: Fa
 
 async def test_a_credit_follows_what_it_credits(world: World, emsp: FakeEmsp) -> None:
     number = await world.ended()
-    await world.credit(number)
     async with running(world.delivery()):
         await world.quiet()
+        await world.credit(number)
+        await world.quiet()
     assert told(emsp) == ["PUT S1", "POST C1", "POST C1-C"]
+
+
+async def test_a_credit_waits_for_what_it_credits_where_that_is_sent_again(world: World, emsp: FakeEmsp) -> None:
+    number = await world.ended()
+    async with running(world.delivery()):
+        await world.quiet()
+    await world.credit(number)
+    await world.store.resend((await world.cdr(number)).number, world.wall)
+    async with running(world.delivery()):
+        await world.quiet()
+    assert told(emsp) == ["PUT S1", "POST C1", "POST C1", "POST C1-C"]
 
 
 async def test_what_is_written_by_another_process_is_found(world: World, emsp: FakeEmsp) -> None:

@@ -9,7 +9,7 @@ import pytest
 from agent.charges import CdrRecord, Charge, Open, Report, ReportKind
 from agent.errors import StoreError
 from agent.model import EndReason, Recorded
-from tests.store.charge_samples import State, cdr, credit, opened, over, session, stop
+from tests.store.charge_samples import State, cdr, opened, over, session, stop
 from tests.store.samples import NOON, at, entry, late, refused
 
 
@@ -337,39 +337,6 @@ async def test_due_does_not_count_what_is_parked(state: State) -> None:
         await state.sessions.told(number, 1)
     await state.sessions.park(1, "OCPI 2001")
     assert [(one.kind, one.authorization_id) for one in await state.sessions.due(most=1)] == [(ReportKind.CDR, 2)]
-
-
-# Credits.
-
-
-async def test_credit_is_sealed_and_due(state: State) -> None:
-    await state.billed()
-    assert await state.sessions.add_credit(credit(1)) == 2
-    assert await state.sessions.due() == [Report(ReportKind.CDR, 1, "emsp", credit(1).object, 2, at(9000))]
-    taken_back, taking = (await charge(state, 1)).cdrs
-    assert (taken_back.credited_by, taking.cdr) == (credit(1).cdr_id, credit(1))
-
-
-async def test_second_credit_changes_nothing(state: State) -> None:
-    await state.finished()
-    await state.sessions.add_credit(credit(1))
-    before = (await state.sessions.due(), await state.sessions.cdrs(9))
-    assert await state.sessions.add_credit(credit(1, cdr_id="another")) is None
-    assert (await state.sessions.due(), await state.sessions.cdrs(9)) == before
-
-
-async def test_credit_is_not_credited(state: State) -> None:
-    await state.finished()
-    await state.sessions.add_credit(credit(1))
-    of_the_credit = credit(1, cdr_id="twice", credits=credit(1).cdr_id)
-    assert await state.sessions.add_credit(of_the_credit) is None
-    assert len(await state.sessions.cdrs(9)) == 2
-
-
-async def test_credit_of_a_cdr_that_is_not_there_changes_nothing(state: State) -> None:
-    await state.begun()
-    assert await state.sessions.add_credit(credit(1)) is None
-    assert await state.sessions.cdrs(9) == []
 
 
 # An operator's wish.

@@ -99,7 +99,7 @@ async def test_beginning_of_two_ids_finds_neither_but_a_whole_id_its_own(state: 
 
 
 async def test_cdr_is_found_by_number_id_and_beginning_even_when_credited(state: State) -> None:
-    await state.finished()
+    await state.billed()
     await state.sessions.add_credit(credit(1))
     assert await cdr_found(state, "#1") == 1
     assert await cdr_found(state, "2") == 2

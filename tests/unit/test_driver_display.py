@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 from agent.core.evse_effects import Text
 from agent.model import Decision, Reason, Source, Verdict
 from agent.runtime.driver_display import TEXT_STANDS_S, DriverDisplay
-from tests.scenario.stage import TextDisplay, in_virtual_time
+from tests.scenario.stage import TextDisplay
+from tests.scenario.virtual_time import in_virtual_time
 
 ACCEPTED = Decision(Verdict.ACCEPTED, Reason.WHITELISTED, Source.WHITELIST)
 

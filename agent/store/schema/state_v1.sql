@@ -76,12 +76,19 @@ BEGIN
     UPDATE authorization SET authorization_reference = NEW.authorization_reference WHERE id = NEW.authorization_id;
 END;
 
+-- The OCPI Tariffs that sessions began with: one for many of them.
+CREATE TABLE tariff (
+    number INTEGER PRIMARY KEY,
+    object BLOB NOT NULL UNIQUE
+);
+
 -- What an authorization became: the last persisted state of its session. The small columns come first, for what does
 -- not fit into a page lies elsewhere. A running one is rewritten all the time: none of the indexes is touched by that.
 CREATE TABLE session (
     authorization_id INTEGER PRIMARY KEY REFERENCES authorization (id) ON DELETE CASCADE,
     session_id TEXT NOT NULL COLLATE NOCASE UNIQUE,
     evse_uid TEXT NOT NULL,
+    tariff INTEGER REFERENCES tariff (number),
     peer TEXT,
     started_at INTEGER NOT NULL,
     changed_at INTEGER NOT NULL,
@@ -101,6 +108,13 @@ CREATE TABLE session (
 );
 
 CREATE INDEX session_running ON session (authorization_id) WHERE ended_at IS NULL;
+
+-- Over, but nobody knows yet when it was: nothing can be made of it before the clock is known.
+CREATE INDEX session_unsealed ON session (authorization_id)
+    WHERE clock_known = 0 AND ended_at IS NOT NULL AND no_cdr IS NULL;
+
+-- A tariff that no session has goes; without an index that would be looked for in all of them.
+CREATE INDEX session_of_tariff ON session (tariff);
 
 CREATE INDEX session_of_peer ON session (peer, changed_at, authorization_id)
     WHERE ended_at IS NOT NULL AND object IS NOT NULL;
