@@ -108,6 +108,8 @@ class Account:
     """When the first reading came: before it a period has no energy, which is not to say that it has none drawn."""
     is_silent: bool = False
     """Nothing has been heard of the meter since it was lost."""
+    is_resumed: bool = False
+    """Nothing has been heard of it since a power cut: what it shows next flowed for the most part before that."""
 
 
 def begun(at: datetime, register_wh: int | None, *, has_meter: bool) -> Account:
@@ -153,6 +155,7 @@ def resumed(account: Account, at: datetime) -> Account:
         activity=Activity.CHARGING,
         uncut=(*account.uncut, *stretch),
         unsettled_wh=0,
+        is_resumed=True,
     )
 
 
@@ -236,13 +239,15 @@ def _counted(account: Account, register_wh: int, pricing: Pricing) -> Account:
     if drawn < 0:
         # Exchanged or reset. What it counted since is not known: it may have begun anywhere.
         account, drawn = noted(account, Remark.METER_WENT_BACK), 0
-    return replace(
-        account,
-        register_wh=register_wh,
-        energy_wh=(account.energy_wh or 0) + drawn,
-        unsettled_wh=account.unsettled_wh + drawn,
-        is_silent=False,
+    counted = replace(
+        account, register_wh=register_wh, energy_wh=(account.energy_wh or 0) + drawn, is_silent=False, is_resumed=False
     )
+    if account.is_resumed and drawn:
+        # Over the moments since then it would look like a power that never flowed.
+        drawn_kwh = Decimal(drawn).scaleb(-3)
+        back = Usage(account.since, account.until, account.activity, drawn_kwh, _ANY_POWER)
+        return replace(counted, uncut=(*account.uncut, back), since=account.until)
+    return replace(counted, unsettled_wh=account.unsettled_wh + drawn)
 
 
 def _first_counted(account: Account, register_wh: int) -> Account:

@@ -197,6 +197,17 @@ def test_the_time_of_a_power_cut_is_nobodys_and_the_register_counts_on() -> None
     assert account.remarks == (Remark.POWER_CUT,)
 
 
+def test_what_flowed_before_a_power_cut_and_shows_after_it_has_no_power() -> None:
+    pricing = priced(Restrictions(max_power=Decimal(11)), Restrictions(min_power=Decimal(11)), Restrictions())
+    account = resumed(read(metered(), after(60), 1100, pricing), after(600))
+    account = read(account, after(601), 1190, pricing)  # 90 Wh in a second would be 324 kW
+    account = ended(account, after(661), 1290, pricing, EndReason.SAME_CARD)
+    assert (kwh(account), lasted(account)) == (["0.1000", "0.0900", "0.1000"], [60.0, 1.0, 60.0])
+    power = account.periods[1].power
+    assert power is not None
+    assert (power.lowest, power.highest) == (Decimal(0), Decimal("Infinity"))
+
+
 def test_what_was_parked_before_a_power_cut_charges_after_it() -> None:
     account = turned(metered(), after(60), Activity.PARKING, 1100, UNPRICED)
     assert resumed(account, after(3600)).activity is Activity.CHARGING
