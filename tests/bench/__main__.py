@@ -11,12 +11,15 @@ from pathlib import Path
 
 from tests.bench.client_load import authorize
 from tests.bench.deadline import deadline
+from tests.bench.delivery import delivery
 from tests.bench.figure import Figure, Measure, Plan, show, write
 from tests.bench.local_tap import outage_tap, whitelisted_tap
 from tests.bench.million import million
+from tests.bench.month import month
 from tests.bench.peer_process import ROOT
 from tests.bench.realtime_tap import realtime_tap
 from tests.bench.server_load import push
+from tests.bench.session import session
 from tests.bench.whole_agent import whole_agent
 
 MEASURES: dict[str, Measure] = {
@@ -28,6 +31,9 @@ MEASURES: dict[str, Measure] = {
     "million": million,
     "push": push,
     "authorize": authorize,
+    "month": month,
+    "session": session,
+    "delivery": delivery,
 }
 
 

@@ -34,7 +34,7 @@ async def _whitelisted_tap(plan: Plan) -> list[Figure]:
         try:
             for number in range(plan.count(2000, 5) + WARM_UP):
                 uid = uid_of(WhitelistType.ALLOWED, number)
-                seen = await _accepted(rig, number, WhitelistType.ALLOWED, Source.WHITELIST)
+                seen = await accepted(rig, number, WhitelistType.ALLOWED, Source.WHITELIST)
                 assert seen.settled.authorization_id is not None
                 floors.append(raw.tap(uid, raw.row(seen.settled.authorization_id)))
                 raw.end(seen.settled.authorization_id)
@@ -77,8 +77,8 @@ async def _outage_tap(plan: Plan) -> list[Figure]:
             await rig.tap(uid_of(WhitelistType.ALLOWED_OFFLINE, number))
             number += 1
         for pair in range(number, number + plan.count(1000, 5) + WARM_UP):
-            first = await _accepted(rig, pair, WhitelistType.ALLOWED, Source.WHITELIST)
-            second = await _accepted(rig, pair, WhitelistType.ALLOWED_OFFLINE, Source.FALLBACK)
+            first = await accepted(rig, pair, WhitelistType.ALLOWED, Source.WHITELIST)
+            second = await accepted(rig, pair, WhitelistType.ALLOWED_OFFLINE, Source.FALLBACK)
             whitelisted.append(first.tap_to_relay_s * 1000)
             outage.append(second.tap_to_relay_s * 1000)
     floors = whitelisted[WARM_UP:]
@@ -92,7 +92,7 @@ async def _outage_tap(plan: Plan) -> list[Figure]:
     ]  # fmt: skip
 
 
-async def _accepted(rig: Rig, number: int, kind: WhitelistType, source: Source) -> Seen:
+async def accepted(rig: Rig, number: int, kind: WhitelistType, source: Source) -> Seen:
     """A tap that did what it is measured for; anything else would make a fine figure of a fault."""
     seen = await rig.tap(uid_of(kind, number))
     entry = seen.settled.entry

@@ -76,7 +76,7 @@ async def serve(tokens: int) -> None:
     async with FakeEmsp(country_code=OWNER[0], party_id=OWNER[1]) as emsp:
         emsp.page_size = PAGE
         emsp._list.prepared = PreparedList(list(pages(tokens)), tokens)
-        _tell(asdict(Address(emsp.versions_url, emsp.tokens_url, emsp.credentials_token)))
+        _tell(asdict(Address.of(emsp)))
         while word := (await words.readline()).decode().strip():
             if word == "change":
                 _tell(_change(emsp, min(CHANGES, tokens)))

@@ -28,7 +28,15 @@ class Address:
 
     versions_url: str
     tokens_url: str
+    sessions_url: str
+    cdrs_url: str
     credentials_token: str
+
+    @classmethod
+    def of(cls, emsp: FakeEmsp) -> "Address":
+        """Where this one is."""
+        device = emsp.device
+        return Address(emsp.versions_url, emsp.tokens_url, device.sessions_url, device.cdrs_url, emsp.credentials_token)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,10 +55,12 @@ class Peer(Address):
 
 
 @asynccontextmanager
-async def peer(*, populate: int = 0, cards: int = 0, listed: bool = False) -> AsyncIterator[Peer]:
-    """A fake eMSP that lists `populate` tokens, and allows the first `cards` of each kind."""
+async def peer(
+    *, populate: int = 0, cards: int = 0, listed: bool = False, reports: bool = False
+) -> AsyncIterator[Peer]:
+    """A fake eMSP that lists `populate` tokens, allows the first `cards` of each kind, and takes `reports`, or none."""
     process = await asyncio.create_subprocess_exec(
-        *_command(populate, cards, listed=listed),
+        *_command(populate, cards, listed=listed, reports=reports),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         cwd=ROOT,
@@ -65,9 +75,9 @@ async def peer(*, populate: int = 0, cards: int = 0, listed: bool = False) -> As
 
 
 @contextmanager
-def listening(*, populate: int, cards: int) -> Iterator[Address]:
+def listening(*, populate: int, cards: int, reports: bool = False) -> Iterator[Address]:
     """The same for who has no event loop, with every card on the list."""
-    command = _command(populate, cards, listed=True)
+    command = _command(populate, cards, listed=True, reports=reports)
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -77,22 +87,25 @@ def listening(*, populate: int, cards: int) -> Iterator[Address]:
             process.stdin.close()
 
 
-def _command(populate: int, cards: int, *, listed: bool) -> list[str]:
+def _command(populate: int, cards: int, *, listed: bool, reports: bool) -> list[str]:
     counts = ["--populate", str(populate), "--cards", str(cards)]
-    return [sys.executable, "-m", "tests.bench.peer_process", *counts, *["--listed"] * listed]
+    return [
+        *(sys.executable, "-m", "tests.bench.peer_process"), *counts,
+        *["--listed"] * listed, *["--reports"] * reports,
+    ]  # fmt: skip
 
 
-async def serve(*, populate: int, cards: int, listed: bool) -> None:
+async def serve(*, populate: int, cards: int, listed: bool, reports: bool) -> None:
     """Be the eMSP until standard input ends."""
     loop = asyncio.get_running_loop()
     commands = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(commands), sys.stdin)
-    async with FakeEmsp(country_code=OWNER[0], party_id=OWNER[1], remember=False) as emsp:
+    async with FakeEmsp(country_code=OWNER[0], party_id=OWNER[1], remember=False, reports=reports) as emsp:
         emsp.populate(populate)
         for kind in WhitelistType:
             for number in range(cards):
                 emsp.card(uid_of(kind, number), whitelist=kind, listed=listed)
-        print(json.dumps(asdict(Address(emsp.versions_url, emsp.tokens_url, emsp.credentials_token))), flush=True)
+        print(json.dumps(asdict(Address.of(emsp))), flush=True)
         while command := await commands.readline():
             asked = json.loads(command)
             emsp.set_weather(FINE)
@@ -106,9 +119,10 @@ def main() -> None:
     parser.add_argument("--populate", type=int, default=0)
     parser.add_argument("--cards", type=int, default=0)
     parser.add_argument("--listed", action="store_true")
+    parser.add_argument("--reports", action="store_true")
     given = parser.parse_args()
     try:
-        asyncio.run(serve(populate=given.populate, cards=given.cards, listed=given.listed))
+        asyncio.run(serve(populate=given.populate, cards=given.cards, listed=given.listed, reports=given.reports))
     except KeyboardInterrupt:
         sys.exit(130)
 

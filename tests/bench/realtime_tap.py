@@ -109,9 +109,19 @@ class BarePost:
     async def ask(self, uid: str) -> float:
         """The seconds from the call to the whole body."""
         url, body = f"{self._url}/{uid}/authorize?type=RFID", b'{"location_id":"BENCH","evse_uids":["DE*EXA*E1"]}'
-        began = perf_counter()
-        response = await self._client.post(url, content=body)
-        took = perf_counter() - began
+        took, response = await self._timed("POST", url, body)
         if response.status_code != 200 or b'"ALLOWED"' not in response.content:
             raise RuntimeError(f"the bare POST was answered HTTP {response.status_code}")
         return took
+
+    async def send(self, method: str, url: str, body: bytes) -> float:
+        """The same for a report, which the peer must take."""
+        took, response = await self._timed(method, url, body)
+        if response.status_code not in {200, 201} or b'"status_code":1000' not in response.content.replace(b" ", b""):
+            raise RuntimeError(f"the bare {method} was answered HTTP {response.status_code}: {response.text[:200]}")
+        return took
+
+    async def _timed(self, method: str, url: str, body: bytes) -> tuple[float, httpx.Response]:
+        began = perf_counter()
+        response = await self._client.request(method, url, content=body)
+        return perf_counter() - began, response

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from agent.config import parse
+from agent.core.evse_state import Plug
 from agent.main import Agent, agent_of
 from agent.model import EndReason, Uid
 from agent.runtime.charge_point import EvseTapLoop, Settled
@@ -19,6 +20,7 @@ from fakes.pins import Watcher, mock_pins
 from fakes.serial_line import SerialLine
 from tests.bench.cards import OWNER, PEER
 from tests.bench.peer_process import Address, Peer
+from tests.bench.place import BILLING, PLACE, fitting, lay_tariff
 
 FIRST_PIN = 2
 """Relays are on the pins from here on; a Raspberry Pi has them up to 27."""
@@ -59,6 +61,8 @@ class Rig:
         if not self.lines[0].present(uid):
             raise RuntimeError("the reader's line is not open: the agent's log says why")
         seen = Seen(await self.settled[evse.evse_uid].get(), written_at)
+        if seen.settled.entry.relay_closed and not evse.state.relay_closed:
+            raise RuntimeError("accepted, but the relay is not closed: the agent's log says why")
         await evse.end(EndReason.OPERATOR)
         return seen
 
@@ -70,12 +74,13 @@ async def running_agent(
     peer: Peer | None = None,
     evses: int = 1,
     settings: str = "",
+    billed: bool = False,
     watcher: Watcher = lambda _pin, _level: None,
 ) -> AsyncIterator[Rig]:
     """An agent on `folder`'s databases that has opened its readers and finished the sync it begins with."""
     lines = [SerialLine(folder, name=f"reader-{number + 1}") for number in range(evses)]
     path = folder / "config.toml"
-    config = parse(configuration(folder, lines, peer, settings), path)
+    config = parse(configuration(folder, lines, peer, settings, billed=billed), path)
     queues: dict[str, asyncio.Queue[Settled]] = {section.uid: asyncio.Queue() for section in config.evse}
     ready = asyncio.Event()
     mock_pins(watcher)
@@ -98,6 +103,7 @@ async def running_agent(
         await _before_end(ready.wait(), running)
         for line in lines:
             await _before_end(line.wait_opened(), running)
+        await _before_end(_fitted(agent), running)
         yield Rig(agent, list(agent.evses.values()), lines, queues)
 
 
@@ -108,8 +114,13 @@ UNHURRIED = """
 """A bench has no impatient driver: the second tap of a card is meant to end the charge, however soon."""
 
 
-def configuration(folder: Path, lines: Sequence[SerialLine], peer: Address | None, settings: str = "") -> str:
-    """A configuration like any other; `settings` are further tables of it."""
+def configuration(
+    folder: Path, lines: Sequence[SerialLine], peer: Address | None, settings: str = "", *, billed: bool = False
+) -> str:
+    """A configuration like any other; `settings` are further tables of it.
+
+    `billed`: with a tariff, whose file is written, and at each EVSE a meter and a car that is plugged in already.
+    """
     evses = "".join(
         f"""
         [[reader]]
@@ -122,18 +133,23 @@ def configuration(folder: Path, lines: Sequence[SerialLine], peer: Address | Non
         uid = "DE*EXA*E{number + 1}"
         readers = ["{line.path.name}"]
         relay = {{ gpio = {FIRST_PIN + number} }}
+        {fitting(number) if billed else ""}
         """
         for number, line in enumerate(lines)
     )
+    if billed:
+        lay_tariff(folder)
     return f"""
         [party]
         country_code = "NL"
         party_id = "EXA"
         [location]
         id = "BENCH"
+        {PLACE if billed else ""}
         [storage]
         directory = "{folder}"
         {settings or UNHURRIED}
+        {BILLING if billed else ""}
         {_peer_table(peer) if peer else ""}
         {evses}
         """
@@ -154,6 +170,13 @@ def _peer_table(peer: Address) -> str:
 def _dark() -> TextIO:
     """What a display writes to that nobody looks at."""
     return Path(os.devnull).open("w", encoding="utf-8")
+
+
+async def _fitted(agent: Agent) -> None:
+    """Return once every input has said how it is."""
+    for evse in agent.evses.values():
+        while evse.state.lost or (evse.settings.has_plug_sensor and evse.state.plug is not Plug.IN):  # noqa: ASYNC110  there is no event for it
+            await asyncio.sleep(0.01)
 
 
 async def _before_end(awaited: Coroutine[Any, Any, object], running: asyncio.Task[None]) -> None:

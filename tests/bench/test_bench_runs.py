@@ -43,6 +43,13 @@ def test_quick_run_writes_every_figure_with_a_goal(figures: list[dict[str, objec
         "lookup during the full sync of the same again, p99",
         "pages fetched twice after kill -9",
         "delta sync of 1,000 changes",
+        "ready after the start, 5 sessions",
+        "`authorizations`, 5 sessions",
+        "`sessions`, 5 sessions",
+        "`cdrs list`, 5 sessions",
+        "whitelisted tap -> relay, 5 sessions",
+        "energy that a kill costs at most, 11 kW",
+        "whitelisted tap that begins a billed session -> relay",
     ]
 
 

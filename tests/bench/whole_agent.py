@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from time import sleep
+from typing import Any
 
 from agent.model import WhitelistType
 from agent.store.journal import Journal
@@ -22,6 +23,12 @@ EVSES = 2
 TOKENS = 10_000
 OFF_THE_READER_S = 0.05
 """Longer than the configured `removal_s`: the same card held again is a tap of its own."""
+
+
+_RUNNING = {"ended_at": None, "ended_because": None}
+_END_SESSION = (
+    "UPDATE session SET ended_at = :ended_at, ended_because = :ended_because WHERE authorization_id = :authorization_id"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,27 +123,35 @@ def _starts(config: Path, times: int) -> tuple[list[float], list[float], Memory]
 
 
 def _raw(folder: Path) -> Written:
-    """Write the agent's records once more, one commit each, with plain sqlite3: the least that this schema costs."""
+    """Write the agent's records once more, one commit for each of its own, with plain sqlite3: the schema's least."""
     floor = folder / "floor.db"
     asyncio.run(_lay_out(floor))
     records = sqlite3.connect(folder / "state.db")
-    rows = records.execute("SELECT * FROM authorization ORDER BY id").fetchall()
+    records.row_factory = sqlite3.Row
+    taps = [dict(row) for row in records.execute("SELECT * FROM authorization ORDER BY id")]
+    sessions = {row["authorization_id"]: dict(row) for row in records.execute("SELECT * FROM session")}
     records.close()
     raw = sqlite3.connect(floor, isolation_level=None)
     raw.execute("PRAGMA synchronous = FULL")
     raw.execute("PRAGMA journal_mode = WAL")
-    ended, because = (_columns(raw).index(name) for name in ("ended_at", "ended_because"))
     before = written(os.getpid())
-    for row in rows:
-        begun = list(row)
-        begun[ended] = begun[because] = None  # the stop's own row ends it, by the schema's trigger
-        raw.execute(f"INSERT INTO authorization VALUES ({', '.join('?' * len(row))})", begun)
+    for tap in taps:
+        if tap["ends"] is None:
+            # The stop's own row ends it, by the schema's trigger.
+            _insert(raw, "authorization", tap | _RUNNING)
+            _insert(raw, "session", sessions[tap["id"]] | _RUNNING)
+        else:
+            raw.execute("BEGIN")
+            raw.execute(_END_SESSION, sessions[tap["ends"]])
+            _insert(raw, "authorization", tap)
+            raw.execute("COMMIT")
     raw.close()
     return written(os.getpid()).since(before)
 
 
-def _columns(connection: sqlite3.Connection) -> list[str]:
-    return [column[0] for column in connection.execute("SELECT * FROM authorization LIMIT 0").description]
+def _insert(connection: sqlite3.Connection, table: str, row: dict[str, Any]) -> None:
+    names = ", ".join(row)
+    connection.execute(f"INSERT INTO {table} ({names}) VALUES ({', '.join(f':{name}' for name in row)})", row)
 
 
 async def _lay_out(path: Path) -> None:
@@ -173,8 +188,8 @@ def _written(session: Session) -> list[Figure]:
     return [
         Figure(
             "written to storage a tap", a_tap(stop.storage), "KB", a_tap(raw.storage), Goal(8, "value"),
-            f"of {session.taps} taps, start and stop; write_bytes, checkpoints and closing included; "
-            "floor: the same rows by plain sqlite3",
+            f"of {session.taps} taps, start and stop of a session; write_bytes, checkpoints and closing included; "
+            "floor: the same rows, as many commits, by plain sqlite3",
         ),
         Figure(
             "written to storage a tap, before closing", a_tap(taps.storage), "KB",
