@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
 
-from agent.billing import evse_settings, housekeeping_of, ledger_of, left_open, sealing_of, tariff_of
+from agent.books import evse_settings, housekeeping_of, ledger_of, left_open, sealing_of
 from agent.config import BillingSection, Config, policy_of
 from agent.devices import Work, close_displays, display_of, inputs_of, read_cards, reader_of, relays_of
 from agent.model import Policy
@@ -133,7 +133,11 @@ async def agent_of(
         fixed = configured(config, config_path)
         stores = await stack.enter_async_context(stores_of(config))
         clock = system_clock()
-        tariff = tariff_of(config, config_path)
+        tariff = None
+        if config.billing is not None:
+            from agent.billing import tariff_of  # noqa: PLC0415  a megabyte that only those who bill need
+
+            tariff = tariff_of(config, config_path)
         schedule = SyncSchedule(every=timedelta(minutes=config.sync.every_min))
         repair = WhitelistRepair(stores.whitelist, lambda: membership.syncs)
         membership = _membership_of(config, policy, stores, schedule, repair)

@@ -48,12 +48,17 @@ def check_peers(config: Config, path: Path) -> None:
         if [peer.token, peer.token_file, peer.token_credential].count(None) != 2:
             raise ConfigError(f"{where}: expected one of token, token_file and token_credential")
         key = "versions_url" if peer.versions_url is not None else "tokens_url"
-        url = _web_address(peer.versions_url or peer.tokens_url or "", f"{where}: {key}")
-        for more, address in (("sessions_url", peer.sessions_url), ("cdrs_url", peer.cdrs_url)):
-            if address is not None and _web_address(address, f"{where}: {more}").scheme != url.scheme:
-                raise ConfigError(f"{where}: {more}: expected {url.scheme}://, as {key} has it")
-        if url.scheme == "http" and not _is_loopback(url.hostname) and not peer.allow_http:
-            raise ConfigError(f"{where}: {key}: expected https://; {_RISK}; set allow_http = true to accept that")
+        urls = {key: peer.versions_url or peer.tokens_url, "sessions_url": peer.sessions_url, "cdrs_url": peer.cdrs_url}
+        schemes = set()
+        for name, address in urls.items():
+            if address is not None:
+                url = _web_address(address, f"{where}: {name}")
+                schemes.add(url.scheme)
+                if url.scheme == "http" and not _is_loopback(url.hostname) and not peer.allow_http:
+                    need = "set allow_http = true to accept that"
+                    raise ConfigError(f"{where}: {name}: expected https://; {_RISK}; {need}")
+        if len(schemes) > 1:
+            raise ConfigError(f"{where}: expected its URLs to begin all with https://, or all with http://")
 
 
 def check_server(config: Config, path: Path) -> None:

@@ -47,24 +47,31 @@ def _known_keys(steps: list[str], unknown: str) -> str:
 
 
 def _fields_at(steps: list[str]) -> list[str]:
-    return list(_section_at(steps).__struct_fields__)
+    """The keys that are known there; where tables are of several kinds, those of each."""
+    return list(dict.fromkeys(field for section in _sections_at(steps) for field in section.__struct_fields__))
 
 
 def _choices_at(steps: list[str]) -> list[str]:
-    """The words that a key takes, be they a Literal's or an enum's."""
-    hint = get_type_hints(_section_at(steps[:-1]))[steps[-1]]
-    if isinstance(hint, type) and issubclass(hint, StrEnum):
-        return [str(choice) for choice in hint]
-    parts = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
-    return [choice for part in parts for choice in get_args(part)]
+    """What a key takes, be it a Literal's or an enum's."""
+    found: dict[str, None] = {}
+    for section in _sections_at(steps[:-1]):
+        hint = get_type_hints(section).get(steps[-1])
+        if isinstance(hint, type) and issubclass(hint, StrEnum):
+            found |= dict.fromkeys(str(choice) for choice in hint)
+        parts = [part for part in (hint, *get_args(hint)) if get_origin(part) is Literal]
+        found |= dict.fromkeys(str(choice) for part in parts for choice in get_args(part))
+        if section.__struct_config__.tag_field == steps[-1]:
+            found[str(section.__struct_config__.tag)] = None
+    return list(found)
 
 
-def _section_at(steps: list[str]) -> type[Section]:
-    section: type[Section] = Config
+def _sections_at(steps: list[str]) -> list[type[Section]]:
+    sections: list[type[Section]] = [Config]
     for step in steps:
         if not step.isdigit():
-            section = next(_sections_in(get_type_hints(section)[step]))
-    return section
+            hints = (get_type_hints(section).get(step) for section in sections)
+            sections = [inner for hint in hints for inner in _sections_in(hint)]
+    return sections
 
 
 def _sections_in(hint: object) -> Iterator[type[Section]]:

@@ -8,7 +8,7 @@ import logging
 import socket
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 from uuid import uuid4
@@ -48,6 +48,8 @@ class Reply:
     status: int
     headers: httpx.Headers
     body: bytes
+    repeated: bool = False
+    """An earlier sending of the same request may have arrived as well: over a connection that was just closed."""
 
     @property
     def retry_after_s(self) -> float | None:
@@ -116,13 +118,17 @@ class Connection:
         Repeated when a kept connection turns out to be closed: the server had not read it then. A server that was
         restarted has closed all of them, so this ends with a new connection at the latest.
         """
+        repeated = False
         while True:
             attempt = _Attempt()
             try:
-                return await self._attempt(method, url, headers, content, most_bytes, attempt)
+                answer = await self._attempt(method, url, headers, content, most_bytes, attempt)
             except _BROKEN as error:
                 if self._closed or not attempt.may_be_repeated(error):
                     return attempt.came_to(of_transport(error))
+                repeated = True
+            else:
+                return replace(answer, repeated=True) if repeated and isinstance(answer, Reply) else answer
 
     async def aclose(self) -> None:
         """Close every connection. What is under way fails as unreachable, and is not sent again."""

@@ -160,7 +160,7 @@ class ReportClient:
         headers = [*self._headers(cdr.cdr_token, correlation_id, to), _JSON]
         url = self._ended(url)
         reply = await self._connection.send("POST", url, headers, most_bytes=_ANSWER + 2 * len(body), content=body)
-        if again and isinstance(reply, Reply) and reply.status == 409:
+        if isinstance(reply, Reply) and reply.status == 409 and (again or reply.repeated):
             return Posted(_location(reply, url), created=False)
         answer = self._answer("cdrs", reply, cdr.cdr_token, bare_404_is_answer=False)
         if isinstance(answer, Failure):

@@ -6,6 +6,7 @@ its deadline has not passed; a fault on the way turns an accept into a refusal w
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -100,6 +101,8 @@ class Cards:
         self._display = display
         self._on_settled = on_settled
         self._late: dict[int, LateAnswer] = {}
+        self.closed_at = -math.inf
+        """When the relay was last told to close."""
         self.words: Decision | None = None
         """The decision that the machine is just hearing of: its own words go with what follows from it."""
 
@@ -144,7 +147,7 @@ class Cards:
         fault = self._record_fault(recording, tap)
         if fault is not None:
             decision = refusal(fault, f"was {decision.verdict}, but {fault}: {decision.detail}", decision)
-        self.words = decision
+        self.words, handed_in_at = decision, self._time()
         try:
             if fault is not None:
                 self._machine.hand_in(RecordFailed(self._time(), too_late=fault is Reason.TOO_LATE))
@@ -157,7 +160,7 @@ class Cards:
             self.words = None
         if self._machine.is_broken:
             raise RuntimeError("the EVSE has failed at this card, see above")
-        switched_at = self._time()
+        switched_at = self.closed_at if self.closed_at >= handed_in_at else self._time()
         if entry.relay_closed and fault is not None:
             if decision.verdict is Verdict.ACCEPTED:
                 decision = refusal(fault, f"was accepted, but {fault}: {decision.detail}", decision)

@@ -210,6 +210,7 @@ class EvseTapLoop:
         Raises what broke it; the relay is open and the books are closed then, and it may be run again.
         """
         self._relay.open()
+        self._ledger.go_on()
         self._broken = asyncio.get_running_loop().create_future()
         try:
             await self._start()
@@ -326,6 +327,7 @@ class EvseTapLoop:
             case CloseRelay():
                 if not self._relay.close():
                     self._not_closed()
+                self._cards.closed_at = self._time()
             case Show(text):
                 self._show(text)
             case AskDecision(tap):

@@ -157,7 +157,9 @@ class Delivery:
         self._woken.clear()
         if any(worker.done() for worker in self._workers.values()):
             return
-        timer = asyncio.get_running_loop().call_later(self._settings.look_every_s, self._woken.set)
+        rest_s = self._not_before - self._time()
+        wait_s = min(self._settings.look_every_s, rest_s) if rest_s > 0 else self._settings.look_every_s
+        timer = asyncio.get_running_loop().call_later(wait_s, self._woken.set)
         try:
             await self._woken.wait()
         finally:

@@ -290,6 +290,10 @@ class Ledger:
         """Return once everything noted so far is on disk."""
         await self._queue.settled()
 
+    def go_on(self) -> None:
+        """After a stop: bring to disk what it refused then."""
+        self._queue.go_on()
+
     async def stop(self, within_s: float) -> None:
         """Bring everything to disk, for a bounded time.
 
@@ -390,6 +394,8 @@ class Ledger:
             )
 
     async def _put(self, running: _Running) -> None:
+        if running is not self._running:
+            return  # it was tried before it ended: the end is written next, and says it all
         tell, running.is_to_be_told = running.is_to_be_told, False
         changed_at = self._changed(running, self._clock.monotonic(), tell=tell)
         record = self._record(running, changed_at, self._object(running, changed_at))

@@ -89,6 +89,10 @@ class RecordsQueue:
         while self._working is not None and not self._working.done():
             await asyncio.wait({self._working})
 
+    def go_on(self) -> None:
+        """After a stop: work on what the disk refused then."""
+        self._work_on()
+
     async def stop(self, within_s: float) -> None:
         """Bring everything to disk, for a bounded time. What the disk still refuses then goes before the next job."""
         if self._working is not None:

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from agent.billing import ledger_of, tariff_of
+from agent.billing import tariff_of
+from agent.books import ledger_of
 from agent.charges import ReportKind
 from agent.config import parse
 from agent.model import EndReason

@@ -241,6 +241,17 @@ async def test_a_conflict_acknowledges_only_what_may_have_arrived_before(
     assert list(emsp.cdrs) == ["C1"]
 
 
+async def test_a_conflict_with_its_own_silent_repetition_acknowledges_a_cdr(
+    emsp: FakeEmsp, reporter: ReportClient
+) -> None:
+    emsp.reported.repeated_cdr = RepeatedCdr.CONFLICT
+    await reporter.post_cdr(CDR)  # its connection is kept …
+    emsp.set_weather(Kind.DROPS_REUSED)  # … and breaks when the next one has been taken
+    second = msgspec.structs.replace(CDR, id="C2", session_id="S2")
+    assert await reporter.post_cdr(second) == Posted(None, created=False)
+    assert list(emsp.cdrs) == ["C1", "C2"]
+
+
 @pytest.mark.parametrize(
     ("header", "path"),
     [

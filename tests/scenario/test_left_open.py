@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.billing import housekeeping_of, left_open, sealing_of
+from agent.books import housekeeping_of, left_open, sealing_of
 from agent.config import Config, parse
 from agent.model import EndReason
 from agent.storage import Stores, stores_of

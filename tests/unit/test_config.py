@@ -114,6 +114,22 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         ),
         ('id = "LOC1"', 'id = "LOC1"\ntime_zone = "Mars/Olympus"', 'time_zone: "Mars/Olympus" is not known here'),
         ("[location]", '[billing]\ntariff_file = "t.json"\n[location]', "location: address: missing; every CDR has to"),
+        (
+            "[location]",
+            '[[meter]]\nname = "m"\nkind = "modbus"\nport = "p"\nmodel = "x"\nstopbits = 3\n[location]',
+            "meter #1: stopbits: expected one of 1, 2",
+        ),
+        (
+            "[location]",
+            '[[meter]]\nname = "m"\nkind = "s0"\ngpio = 4\npulse = 1\n[location]',
+            "meter #1: pulse: unknown key; known here: name, port, model",
+        ),
+        ("[location]", '[[meter]]\nname = "m"\nkind = "s1"\n[location]', "meter #1: kind: "),
+        (
+            'token = "secret-token"',
+            'token = "t"\ncdrs_url = "http://emsp.example.com/cdrs"',
+            'peer "acme": cdrs_url: expected https://',
+        ),
         ("[location]", "[billing]\nretry_first_s = 1.0\n[location]", "billing.tariff_file: missing"),
         ('uid = "E2"', 'uid = "e1"', 'evse: uid: "e1" stands twice'),
         ("/dev/ttyUSB1", "/dev/ttyUSB0", 'reader: port: "/dev/ttyUSB0" stands twice'),
