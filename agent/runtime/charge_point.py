@@ -253,9 +253,10 @@ class EvseTapLoop:
             self.hand_in(ShutDown(self._time()))
         self._live = False
         self._relay.open()
-        self._relay.stop()
         if self.is_broken:
-            self._ledger.abandon(EndReason.AGENT_FAULT)
+            self._ledger.abandon(EndReason.AGENT_FAULT)  # a relay that is stuck is told on: it is run again soon
+        else:
+            self._relay.stop()
         self._evse = START
 
     async def _take_down(self) -> None:

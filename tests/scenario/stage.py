@@ -302,7 +302,7 @@ class Stage:
 
     def restart(self) -> None:
         """Start again after a stop, with a disk that works: without one the agent would not start."""
-        self.journal.refuses, self.journal.stalls_s = False, 0.0
+        self._forget()
         self.start(self._left_open())
 
     async def kill(self, off_s: float = 0.0) -> None:
@@ -311,13 +311,16 @@ class Stage:
         self._past += [self._running, self._reports]
         for task in self._past:
             task.cancel()
+        self._forget()
+        await asyncio.sleep(off_s)
+        self.start(self._left_open())
+
+    def _forget(self) -> None:
         self.journal = self.journal.after_power_cut()
         self.relay = self.relay.after_power_cut(self.journal)
         self.display = TextDisplay(
             self.display.columns, self.display.rows, self.display.charset, failures=self.display.failures
         )
-        await asyncio.sleep(off_s)
-        self.start(self._left_open())
 
     async def power_cut(self, off_s: float = 0.0) -> None:
         """The same with another boot: monotonic times of before mean nothing any more."""

@@ -18,7 +18,7 @@ from agent.model import EndReason
 from agent.runtime.documents import Documents
 from agent.runtime.sealing import LOOK_EVERY_S, Sealing
 from tests.scenario.ledger_books import DAY, EVSE, Books, Machine, books_in, written_by
-from tests.scenario.stage import in_virtual_time
+from tests.scenario.virtual_time import in_virtual_time
 
 SECOND = timedelta(seconds=1)
 

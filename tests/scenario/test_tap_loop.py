@@ -15,7 +15,8 @@ from agent.model import (
     Verdict,
     WhitelistType,
 )
-from tests.scenario.stage import Stage, in_virtual_time, token
+from tests.scenario.stage import Stage, token
+from tests.scenario.virtual_time import in_virtual_time
 
 ALWAYS = {"A1": (token("A1", WhitelistType.ALWAYS, group_id="G"),)}
 GROUP = {**ALWAYS, "A2": (token("A2", WhitelistType.ALWAYS, group_id="g"),)}

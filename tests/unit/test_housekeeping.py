@@ -9,7 +9,7 @@ from itertools import pairwise
 from agent.errors import StoreError
 from agent.runtime.clock import Clock
 from agent.runtime.housekeeping import AGAIN_S, AT_ONCE, EVERY_S, FIRST_S, PAUSE_S, Housekeeping
-from tests.scenario.stage import played
+from tests.scenario.virtual_time import played
 
 NOON = datetime(2026, 12, 24, 12, tzinfo=UTC)
 KEEP = timedelta(days=400)

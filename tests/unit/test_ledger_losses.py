@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from agent.model import EndReason
 from agent.runtime.ledger import LedgerSettings
 from tests.scenario.virtual_time import in_virtual_time
-from tests.unit.test_ledger import Books
+from tests.unit.ledger_books import Books
 
 STEPS = st.lists(st.tuples(st.integers(0, 80), st.floats(0.1, 300.0)), min_size=1, max_size=40)
 """What flows until the next reading, in Wh, and how long that takes, in s."""

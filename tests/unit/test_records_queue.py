@@ -7,7 +7,7 @@ import pytest
 
 from agent.errors import StoreError
 from agent.runtime.records_queue import MOST_REFUSALS, RETRY_S, Job, RecordsQueue
-from tests.scenario.stage import played
+from tests.scenario.virtual_time import played
 
 
 class Disk:
