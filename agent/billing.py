@@ -4,6 +4,7 @@ Imported only where something is billed: what it needs is a megabyte.
 """
 
 import logging
+from datetime import UTC, datetime
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
@@ -29,9 +30,20 @@ def tariff_of(config: Config, config_path: Path) -> Tariff | None:
     except OSError as error:
         raise ConfigError(f"{config_path}: billing: tariff_file: can't be read: {error}") from error
     try:
-        return read_tariff(text)
+        tariff = read_tariff(text)
     except ValueError as error:
         raise ConfigError(f"{path}: {error}") from error
+    _check_times(tariff, path)
+    return tariff
+
+
+def _check_times(tariff: Tariff, path: Path) -> None:
+    start, end = tariff.start_date_time, tariff.end_date_time
+    if start is not None and end is not None and end <= start:
+        raise ConfigError(f"{path}: end_date_time: expected a time after start_date_time")
+    now = datetime.now(UTC)
+    if (start is not None and start > now) or (end is not None and end < now):
+        log.warning("%s: this tariff is not valid now: what begins now is not priced", path)
 
 
 def documents_of(config: Config, evse: EvseSection, tariff: Tariff | None) -> Documents | None:

@@ -138,6 +138,8 @@ def _fate(record: CdrRecord) -> Iterator[str]:
 
 async def _found(kept: Charges, name: str) -> CdrRecord:
     record = await kept.cdr(name)
+    if record is None and name.removeprefix("#").isdigit():
+        raise AgentError(f"there is no CDR {name}: `cdrs list` shows those that there are")
     if record is None:
         raise AgentError(
             f"no CDR, or more than one, is named {name}: expected a number or an id as `cdrs list` has it, "

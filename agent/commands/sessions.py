@@ -50,6 +50,8 @@ async def show(config: Config, name: str, *, as_json: bool) -> None:
     """Print everything that is on record of a session. Raises AgentError when there is none of this name."""
     async with state_to_read(config) as kept:
         charge = await Charges(kept).find(name)
+    if charge is None and name.removeprefix("#").isdigit():
+        raise AgentError(f"there is no session {name}: `authorizations` shows what its card came to")
     if charge is None:
         raise AgentError(
             f"no session, or more than one, is named {name}: expected a number or an id as `sessions --json` has it, "

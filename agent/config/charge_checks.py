@@ -23,6 +23,7 @@ def check_inputs(config: Config, path: Path) -> None:
     unused = sorted(known - set(used))
     if unused:
         raise ConfigError(f'{path}: meter: name: no [[evse]] names "{unused[0]}" as its meter: it would do nothing')
+    _check_readers(config, path)
     _check_pins(config, path)
     _check_lines(config, path)
     _zone(config.location.time_zone, path)
@@ -36,6 +37,13 @@ def check_billing(config: Config, path: Path) -> None:
     for key in ("address", "city", "country", "latitude", "longitude"):
         if getattr(config.location, key) is None:
             raise ConfigError(f"{where}: {key}: missing; every CDR has to name it (OCPI 2.2.1 mod_cdrs, CdrLocation)")
+    for peer in config.peer:
+        if peer.tokens_url is not None and peer.cdrs_url is None:
+            need = "with tokens_url nobody can look up where it takes CDRs"
+            raise ConfigError(f'{path}: peer "{peer.name}": cdrs_url: missing; {need}')
+    for key, most in (("latitude", 90), ("longitude", 180)):
+        if abs(float(getattr(config.location, key))) > most:
+            raise ConfigError(f"{where}: {key}: expected -{most} to {most} degrees")
     for number, evse in enumerate(config.evse, 1):
         _check_named(f"{path}: evse #{number}", evse)
 
@@ -45,6 +53,19 @@ def _check_named(where: str, evse: EvseSection) -> None:
         raise ConfigError(f"{where}: id: missing; every CDR names the EVSE's id, as DE*EXA*E1 (eMI3)")
     if evse.connector is None:
         raise ConfigError(f"{where}: connector: missing; every CDR names its standard, format and power_type")
+
+
+def _check_readers(config: Config, path: Path) -> None:
+    """Behind one reader the plug tells which EVSE a card is for."""
+    for number, evse in enumerate(config.evse, 1):
+        shared = [
+            name for name in evse.readers if any(name in other.readers for other in config.evse if other is not evse)
+        ]
+        if shared and evse.plug is None:
+            where = f"{path}: evse #{number}: plug: missing"
+            raise ConfigError(
+                f'{where}; reader "{shared[0]}" serves other EVSEs, too, and only a plug tells them apart'
+            )
 
 
 def _check_pins(config: Config, path: Path) -> None:

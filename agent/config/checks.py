@@ -95,6 +95,10 @@ def check_times(config: Config, path: Path) -> None:
     if config.breaker.retry_first_s > config.breaker.retry_most_s:
         expected = f"at most breaker.retry_most_s ({config.breaker.retry_most_s:g})"
         raise ConfigError(f"{path}: breaker.retry_first_s: expected {expected}")
+    billing = config.billing
+    if billing is not None and billing.retry_first_s > billing.retry_most_s:
+        expected = f"at most billing.retry_most_s ({billing.retry_most_s:g})"
+        raise ConfigError(f"{path}: billing.retry_first_s: expected {expected}")
 
 
 _RISK = "over plain HTTP anybody on the way reads the credentials tokens"

@@ -64,6 +64,8 @@ class Text(StrEnum):
     """The charge is over, the cable is loose."""
     CONNECTION_TIMEOUT = "connection-timeout"
     OUT_OF_ORDER = "out-of-order"
+    RESTARTING = "restarting"
+    """The agent stops in good order, as for an update, and is soon back."""
     RESUMED = "resumed"
     """After a power cut."""
     POWER_LOST = "power-lost"
@@ -256,6 +258,6 @@ def standing_text(evse: Evse) -> Text:  # noqa: PLR0911  one line a phase
         case WaitingForUnplug():
             return Text.UNPLUG
         case Faulted():
-            return Text.OUT_OF_ORDER
+            return Text.RESTARTING if evse.stopping else Text.OUT_OF_ORDER
         case never:
             assert_never(never)

@@ -359,12 +359,14 @@ def _shut_down(evse: Evse, event: ShutDown, settings: Settings) -> Outcome:
     told: tuple[Effect, ...]
     match evse.phase:
         case Charging(authorization) | Suspended(authorization) if settings.can_resume:
-            told = (AddReading(authorization.id, event.at, evse.energy_wh), Show(Text.OUT_OF_ORDER))
+            told = (AddReading(authorization.id, event.at, evse.energy_wh), Show(Text.RESTARTING))
             return replace(now, phase=Faulted()), told
-        case WaitingForPlug() | Charging() | Suspended():
-            return _end(now, event.at, EndReason.SHUTDOWN, Text.OUT_OF_ORDER)
+        case WaitingForPlug():
+            return _end(now, event.at, EndReason.SHUTDOWN, Text.RESTARTING)
+        case Charging() | Suspended():
+            return _end(now, event.at, EndReason.SHUTDOWN, Text.STOPPED)
         case Available() | WaitingForUnplug():
-            return replace(now, phase=Faulted()), (Show(Text.OUT_OF_ORDER),)
+            return replace(now, phase=Faulted()), (Show(Text.RESTARTING),)
         case Authorizing() | Faulted():
             return now, ()
         case never:

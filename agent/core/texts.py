@@ -166,6 +166,12 @@ _TEXTS: dict[Text, _Wordings] = {
         fr="Câble non branché|Présentez à nouveau votre carte / Pas de câble|Passez la carte",
     ),
     Text.OUT_OF_ORDER: _OUT_OF_ORDER,
+    Text.RESTARTING: _say(
+        en="Restarting|Please wait a moment / Restarting|Please wait",
+        de="Neustart|Bitte einen Moment warten / Neustart|Bitte warten",
+        nl="Herstart|Een ogenblik geduld / Herstart|Even geduld",
+        fr="Redémarrage|Veuillez patienter / Redémarrage|Patientez svp",
+    ),
     Text.RESUMED: _say(
         en="Power is back|Charging resumed",
         de="Strom wieder da|Laden läuft weiter / Strom wieder da|Laden läuft",

@@ -199,7 +199,7 @@ async def test_session_that_is_not_there_is_an_error(books: Books) -> None:
     await books.empty()
     finished = await books.command("sessions", "show", "77")
     assert (finished.code, finished.out) == (1, "")
-    assert "no session, or more than one, is named 77: " in finished.err
+    assert "there is no session 77: " in finished.err
 
 
 # ---- sessions stop
@@ -331,7 +331,7 @@ async def test_cdr_that_is_not_there_is_an_error(books: Books, verb: str) -> Non
     await books.charge()
     finished = await books.command("cdrs", verb, "77")
     assert (finished.code, finished.out) == (1, "")
-    assert "no CDR, or more than one, is named 77: " in finished.err
+    assert "there is no CDR 77: " in finished.err
 
 
 # ---- cdrs credit

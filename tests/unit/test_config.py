@@ -130,7 +130,13 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
             'token = "t"\ncdrs_url = "http://emsp.example.com/cdrs"',
             'peer "acme": cdrs_url: expected https://',
         ),
+        ('E2"\nreaders = ["right"]', 'E2"\nreaders = ["right", "left"]', 'evse #1: plug: missing; reader "left"'),
         ("[location]", "[billing]\nretry_first_s = 1.0\n[location]", "billing.tariff_file: missing"),
+        (
+            "[location]",
+            '[billing]\ntariff_file = "t"\nretry_most_s = 1.0\n[location]',
+            "billing.retry_first_s: expected at most billing.retry_most_s",
+        ),
         ('uid = "E2"', 'uid = "e1"', 'evse: uid: "e1" stands twice'),
         ("/dev/ttyUSB1", "/dev/ttyUSB0", 'reader: port: "/dev/ttyUSB0" stands twice'),
         ('name = "right"', 'name = "left"', 'reader: name: "left" stands twice'),

@@ -211,6 +211,7 @@ TEXTS_IN_ENGLISH = {
     Text.UNPLUG: "Charging stopped | Please unplug",
     Text.CONNECTION_TIMEOUT: "Not plugged in | Tap card again",
     Text.OUT_OF_ORDER: "Out of order | Please call",
+    Text.RESTARTING: "Restarting | Please wait a moment",
     Text.RESUMED: "Power is back | Charging resumed",
     Text.POWER_LOST: "Power failure | Charging stopped",
 }
