@@ -94,7 +94,8 @@ async def read_cards(reader: Reader, outlets: Outlets) -> None:
         log.log(logging.WARNING if missing else logging.INFO, "reader %s: %s", reader.name, advice)
         outlets.reader_is(reader.name, missing=missing)
 
-    await reader.run(on_tap, on_state)
+    with _lost_when_it_fails(lambda: outlets.reader_is(reader.name, missing=True)):
+        await reader.run(on_tap, on_state)
 
 
 def reader_of(section: ReaderSection) -> SerialReader:
@@ -197,7 +198,8 @@ async def _watch_plug(sensor: PlugSensor, evse: EvseTapLoop) -> None:
         log.log(logging.INFO if works else logging.WARNING, "plug sensor of %s: %s", evse.evse_uid, advice)
         evse.plug_sensor_is(works=works)
 
-    await sensor.run(lambda plugged: evse.plug_is(plugged=plugged), on_state)
+    with _lost_when_it_fails(lambda: evse.plug_sensor_is(works=False)):
+        await sensor.run(lambda plugged: evse.plug_is(plugged=plugged), on_state)
 
 
 async def _watch_meter(name: str, meter: Meter, evse: EvseTapLoop) -> None:
@@ -205,4 +207,15 @@ async def _watch_meter(name: str, meter: Meter, evse: EvseTapLoop) -> None:
         log.log(logging.INFO if works else logging.WARNING, "meter %s: %s", name, advice)
         evse.meter_is(works=works)
 
-    await meter.run(evse.read, on_state)
+    with _lost_when_it_fails(lambda: evse.meter_is(works=False)):
+        await meter.run(evse.read, on_state)
+
+
+@contextmanager
+def _lost_when_it_fails(lost: Callable[[], None]) -> Iterator[None]:
+    """A driver that breaks down says nothing more: its last word must not stand until somebody looks."""
+    try:
+        yield
+    except (Exception, SystemExit):
+        lost()
+        raise

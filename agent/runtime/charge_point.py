@@ -77,6 +77,8 @@ log = logging.getLogger(__name__)
 
 PLUG_S = 5.0
 """How long a start that finds a session waits for the plug sensor's word whether the car is still there."""
+DISK_S = 5.0
+"""How long a start that finds a session waits for the disk to take it again."""
 OUT_OF_ORDER_S = 6.0
 """How long a relay that did not close, and is open, keeps the EVSE out of order: time to read it, and to cool down."""
 
@@ -229,10 +231,26 @@ class EvseTapLoop:
             self._ledger.found(found)
             if found.session is not None and self._settings.has_plug_sensor:
                 await self._plug_report()
+        off_for_s = self._off_for_s(found)
+        if found is not None and found.session is not None and self._settings.can_resume and self._plug is Plug.IN:
+            off_for_s = off_for_s if await self._disk_takes_it() else None
         self._evse, self._live = START, True
-        self._events.appendleft(Restarted(self._time(), _running(found), self._plug, self._off_for_s(found)))
+        self._events.appendleft(Restarted(self._time(), _running(found), self._plug, off_for_s))
         self._events.extend(DeviceLost(self._time(), device) for device in self._lost)
         self._handle()
+
+    async def _disk_takes_it(self) -> bool:
+        """Whether the session that was found can be written: on a disk that refuses, its end may be what is missing."""
+        try:
+            async with asyncio.timeout(DISK_S):
+                await self._ledger.confirmed()
+        except StoreError as error:
+            log.error("evse=%s the session that was running is not resumed: %s", self.evse_uid, error)
+        except TimeoutError:
+            log.error("evse=%s the session that was running is not resumed: the disk does not answer", self.evse_uid)
+        else:
+            return True
+        return False
 
     async def _plug_report(self) -> None:
         try:
@@ -308,10 +326,10 @@ class EvseTapLoop:
         return self._broken is not None and self._broken.done() and not self._broken.cancelled()
 
     def _fail(self, error: BaseException) -> None:
-        self._relay.open()
-        self._events.clear()
         if self._broken is not None and not self._broken.done():
-            self._broken.set_exception(error)
+            self._broken.set_exception(error)  # first: whatever opening comes to, nothing more is handed in
+        self._events.clear()
+        self._relay.open()
 
     def _step(self, event: Event) -> None:
         self._evse, effects = step(self._evse, event, self._settings)

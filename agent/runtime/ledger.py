@@ -85,6 +85,8 @@ class _Running:
     """Writes its newest account when its turn comes."""
     is_to_be_told: bool = False
     """With the next one."""
+    told: bytes | None = None
+    """The last OCPI Session that its peer was, or is, to be told. Written for that alone: it may be long."""
     persisted_wh: int = 0
     persisted_at: float = 0.0
     told_wh: int = 0
@@ -173,6 +175,7 @@ class Ledger:
         return _Running(
             facts, documents, pricing, session.session_id, account, wall, moment, changed_at, known,
             is_placed=gone_s is not None or not session.clock_known, told_as_of=changed_at, has_begun=True,
+            told=session.object,
         )  # fmt: skip
 
     def _documents_of(self, session: SessionRecord) -> Documents | str:
@@ -193,6 +196,12 @@ class Ledger:
             account, account.started_at, at, account.started_at, self._clock.is_known,
         )  # fmt: skip
         self._persist(at, tell=True)
+
+    async def confirmed(self) -> None:
+        """Return once the session that was found is on disk again, as it is. Raises StoreError."""
+        running = self._expected()
+        record = self._record(running, self._changed(running, self._clock.monotonic(), tell=False))
+        await self._sessions.put(record, tell=False)
 
     def resume(self, at: float) -> None:
         """The session that was found goes on."""
@@ -256,7 +265,7 @@ class Ledger:
         end = None if at is None else self._now(running, at)
         running.account = ended(running.account, end, register_wh, running.pricing, because)
         changed_at = self._changed(running, self._clock.monotonic(), tell=True)
-        record = replace(self._record(running, changed_at, None), ended_at=running.account.until, ended_because=because)
+        record = replace(self._record(running, changed_at), ended_at=running.account.until, ended_because=because)
         final, cdr = sealed(record, running.facts, running.account, running.documents)
         return self._queue.add("end a session", lambda: self._sessions.end(final, cdr, tap)).done
 
@@ -343,7 +352,7 @@ class Ledger:
             running.told_as_of = running.changed_at
         return running.changed_at
 
-    def _record(self, running: _Running, changed_at: datetime, document: bytes | None) -> SessionRecord:
+    def _record(self, running: _Running, changed_at: datetime) -> SessionRecord:
         facts, account, documents = running.facts, running.account, running.documents
         # `last_updated` may be ahead of the time, and then this is, too: who reads both takes them for one moment.
         moment = running.moment + (changed_at - running.wall).total_seconds()
@@ -355,7 +364,7 @@ class Ledger:
             started_at=account.started_at,
             changed_at=changed_at,
             account=to_json(account),
-            object=document,
+            object=running.told,
             energy_wh=account.energy_wh,
             register_wh=account.register_wh,
             boot_id=self._clock.boot_id,
@@ -398,9 +407,10 @@ class Ledger:
             return  # it was tried before it ended: the end is written next, and says it all
         tell, running.is_to_be_told = running.is_to_be_told, False
         changed_at = self._changed(running, self._clock.monotonic(), tell=tell)
-        record = self._record(running, changed_at, self._object(running, changed_at))
+        news = self._object(running, changed_at) if tell else None
+        running.told = news or running.told
         try:
-            await self._sessions.put(record, tell=tell and record.object is not None)
+            await self._sessions.put(self._record(running, changed_at), tell=news is not None)
         except StoreError:
             running.is_to_be_told = running.is_to_be_told or tell
             raise

@@ -102,6 +102,8 @@ class Drivers:
         """Until the driver has had enough, or the power fails."""
         site, outlet, life = self._site, self._outlet, self._site.life
         await self._expect(cards, life, lambda: outlet.closed or not self._is_running(cards.uid))
+        if not outlet.closed:
+            return
         stop = self._draw.choice(STOPS)
         lasts_s = HANG_S if stop == "power cut" else min(4.0, self._draw.expovariate(1.0))
         if self._draw.random() < 0.1:
@@ -110,6 +112,8 @@ class Drivers:
         if self._is_over(life):
             await self._in_the_dark()
             return
+        if not self._is_running(cards.uid):
+            return  # it has ended by itself: now the card would begin another charge
         self.stops[stop] += 1
         await self._stop(stop, cards)
         if not await self._either(life, lambda: not self._is_running(cards.uid), 3.0):

@@ -122,6 +122,7 @@ async def charges_killed(folder: Path, *, sessions: int, seed: int) -> Run:
             await site.open()
             await asyncio.wait(coming)
             weather.cancel()
+        site.emsp.set_weather(Kind.DOWN)  # whoever still waits for an answer need not any longer
         site.emsp.set_weather(FINE)
         await _empty(site, run)
         assert await site.charger.stop() == 0

@@ -17,11 +17,12 @@ from tests.scenario.charges_site import PERSIST_WH, PRICE, Closing, Visit
 
 Row = dict[str, Any]
 
-DISK_S = 1.0
+DISK_S = 3.0
 """A state that was on its way to a busy disk when the power failed is lost too: of that long, at most."""
 SELDOM = 0.1
-"""The part of the cuts that may have caught one."""
-JOIN_US = 1_000_000
+"""The part of the cuts that may have caught one, where there are enough of them to say so."""
+ENOUGH = 50
+JOIN_US = 500_000
 """A late reference joins a session once it is on disk; a session that ends meanwhile is sealed without it."""
 ROUNDING_WH = 1.0
 BY_THE_CUT = frozenset({"restart", "unplugged-while-off", "off-too-long"})
@@ -189,7 +190,7 @@ def _of_energy(books: Books, visits: Sequence[Visit], energy: Energy) -> Iterato
     for evse, (drawn_wh, recorded_wh) in totals.items():
         if recorded_wh > drawn_wh + ROUNDING_WH:
             yield f"{evse}: {recorded_wh} Wh on record, {drawn_wh:.1f} Wh by the meter"
-    if len(energy.beyond) > SELDOM * max(10, len(energy.lost_wh)):
+    if len(energy.lost_wh) >= ENOUGH and len(energy.beyond) > SELDOM * len(energy.lost_wh):
         yield f"{len(energy.beyond)} of {len(energy.lost_wh)} cuts cost more than is configured"
 
 

@@ -219,7 +219,7 @@ class Site:
         rows = self.select(
             "SELECT id FROM authorization WHERE uid = ? AND evse_uid = ? AND verdict = 'accepted' AND relay_closed = 1"
             " AND (ended_at IS NULL OR ended_at >= ?)",
-            *(uid, outlet.evse, (time.time() - 1.0) * 1e6),  # it may have been ended since, as quickly as that
+            *(uid, outlet.evse, (time.time() - 5.0) * 1e6),  # it may have been ended since, and we be slow to look
         )
         self.closings.append(Closing(outlet.evse, uid, None if rows is None else bool(rows), outlet.was_plugged))
 

@@ -8,7 +8,7 @@ from typing import Any
 from agent.core.account import Remark
 from agent.core.evse_state import Available, Charging, WaitingForUnplug
 from agent.model import EndReason, Reason
-from agent.runtime.charge_point import PLUG_S
+from agent.runtime.charge_point import DISK_S, PLUG_S
 from agent.runtime.ledger import LedgerSettings
 from tests.scenario.charging import (
     FITTED,
@@ -337,4 +337,46 @@ async def test_parking_counts_as_charging_after_a_power_cut_until_it_is_seen_aga
     stage.plug(inserted=False)
     await stage.evse.ledger.settled()
     assert session(stage)["total_cost"]["excl_vat"] == Decimal("6.3")
+    await finish(stage)
+
+
+async def unplugged_while_the_disk_refuses() -> Stage:
+    """The first driver has left, which is not on disk; another car is plugged in, and the agent starts again."""
+    stage = await charged()
+    stage.journal.refuses = True
+    stage.plug(inserted=False)
+    await asyncio.sleep(1.0)
+    stage.plug(inserted=True)
+    await asyncio.sleep(1.0)
+    return stage
+
+
+@played
+async def test_session_whose_end_a_full_disk_did_not_take_is_not_resumed_for_the_next_car() -> None:
+    stage = await unplugged_while_the_disk_refuses()
+    killing = asyncio.ensure_future(stage.kill(5.0))
+    await asyncio.sleep(1.0)
+    stage.journal.refuses = True  # the disk of the life that begins
+    await killing
+    await asyncio.sleep(1.0)
+    assert not closed(stage)
+    stage.journal.refuses = False
+    await asyncio.sleep(10.0)
+    assert record(stage).ended_because is EndReason.OFF_TOO_LONG
+    assert not closed(stage)
+    await finish(stage)
+
+
+@played
+async def test_session_is_not_resumed_on_a_disk_that_does_not_answer() -> None:
+    stage = await charged()
+    killing = asyncio.ensure_future(stage.kill(5.0))
+    await asyncio.sleep(1.0)
+    stage.journal.stalls_s = 60.0
+    await killing
+    await asyncio.sleep(PLUG_S + DISK_S + 1.0)
+    assert not closed(stage)
+    stage.journal.stalls_s = 0.0
+    await asyncio.sleep(200.0)
+    assert record(stage).ended_because is EndReason.OFF_TOO_LONG
     await finish(stage)
