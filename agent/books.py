@@ -93,6 +93,13 @@ def housekeeping_of(config: Config, stores: Stores, clock: Clock) -> Housekeepin
     return Housekeeping(stores.sessions, stores.journal, keep=keep, clock=clock)
 
 
+async def owes(stores: Stores) -> bool:
+    """Whether something is to be told to a peer, or soon will be, from when something was billed. Raises StoreError."""
+    if await stores.sessions.due(1) or await stores.sessions.unsealed():
+        return True
+    return any(left.session is not None and left.session.tariff is not None for left in await stores.sessions.open())
+
+
 async def left_open(config: Config, stores: Stores, clock: Clock) -> dict[str, Open]:
     """By EVSE, what the last start left open there; what nobody can take up is ended on record. Raises StoreError.
 
@@ -109,9 +116,8 @@ async def left_open(config: Config, stores: Stores, clock: Clock) -> dict[str, O
         elif before is None:
             found[evse_uid] = left
         else:
-            # The one with a session, which had closed the relay; of two, the newer.
-            keep, drop = (before, left) if before.session is not None and left.session is None else (left, before)
-            found[evse_uid] = keep
+            # The newer: nobody is accepted before the one before has ended, though that may not have come to disk.
+            found[evse_uid], drop = left, before
             section = sections[evse_uid]
             await _end_left(drop, stores, config, clock, lambda tariff, of=section: _documents_by(config, of, tariff))  # type: ignore[misc]
     try:
@@ -138,8 +144,9 @@ async def _end_left(left: Open, stores: Stores, config: Config, clock: Clock, do
         settings=LedgerSettings(),
         documents_by=documents,
     )
-    ledger.found(left)
-    if left.session is None:
+    if not ledger.found(left):
+        pass  # it can't be read, and is ended already
+    elif left.session is None:
         ledger.end_authorization(left.authorization.id, EndReason.RESTART)
     else:
         ledger.end(None, left.session.register_wh, EndReason.RESTART)

@@ -12,7 +12,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
 
-from agent.books import evse_settings, housekeeping_of, ledger_of, left_open, sealing_of
+from agent.books import evse_settings, housekeeping_of, ledger_of, left_open, owes, sealing_of
 from agent.config import BillingSection, Config, policy_of
 from agent.devices import Work, close_displays, display_of, inputs_of, read_cards, reader_of, relays_of
 from agent.model import Policy
@@ -20,7 +20,7 @@ from agent.peering import PeerTerms, client_of, configured, peer_of, reports_of,
 from agent.ports import Reader
 from agent.runtime.authorize import PeerBackend
 from agent.runtime.charge_point import EvseTapLoop, Settled
-from agent.runtime.clock import Clock, system_clock
+from agent.runtime.clock import Clock, system_clock, watch
 from agent.runtime.membership import Member, Membership
 from agent.runtime.outlets import Outlets
 from agent.runtime.peer import Peer
@@ -132,7 +132,7 @@ async def agent_of(
         relays = stack.enter_context(relays_of(config))
         fixed = configured(config, config_path)
         stores = await stack.enter_async_context(stores_of(config))
-        clock = system_clock()
+        clock = system_clock(trusted=config.clock.trusted)
         tariff = None
         if config.billing is not None:
             from agent.billing import tariff_of  # noqa: PLC0415  a megabyte that only those who bill need
@@ -140,10 +140,11 @@ async def agent_of(
             tariff = tariff_of(config, config_path)
         schedule = SyncSchedule(every=timedelta(minutes=config.sync.every_min))
         repair = WhitelistRepair(stores.whitelist, lambda: membership.syncs)
-        membership = _membership_of(config, policy, stores, schedule, repair)
+        tells = config.billing is not None or await owes(stores)
+        membership = _membership_of(config, policy, stores, schedule, repair, tells=tells)
         stack.push_async_callback(membership.close)
         for terms in fixed:
-            membership.add_fixed(terms.name, _member_of(terms, config, stores, repair))
+            membership.add_fixed(terms.name, _member_of(terms, config, stores, repair, tells=tells))
         await membership.look()
         fair_share_s = (policy.deadline_s - policy.reserve_s) / 2
         backend = PeerBackend(membership.peers, late_window_s=policy.late_window_s, fair_share_s=fair_share_s)
@@ -189,10 +190,11 @@ async def agent_of(
             if left.session is not None and left.session.register_wh is not None
         }
         inputs = inputs_of(config, evses, registers)
+        services["clock"] = lambda: watch(clock)
         services["sealing"] = sealing_of(config, stores, clock).run
         services["housekeeping"] = housekeeping_of(config, stores, clock).run
         services["stop requests"] = StopDesk(stores.sessions, evses, now=clock.now).run
-        if config.billing is not None:
+        if tells:
             services["delivery"] = _delivery_of(config.billing, stores, membership, clock)
         for relay in relays.values():
             stack.callback(relay.detach)  # here as well: before the wait for whatever closes slowly
@@ -200,7 +202,7 @@ async def agent_of(
 
 
 def _membership_of(
-    config: Config, policy: Policy, stores: Stores, schedule: SyncSchedule, repair: WhitelistRepair
+    config: Config, policy: Policy, stores: Stores, schedule: SyncSchedule, repair: WhitelistRepair, *, tells: bool
 ) -> Membership:
     async def settle(name: str) -> None:
         from agent.serving import registrar_of  # noqa: PLC0415  needed after an exchange that was cut off, else never
@@ -210,7 +212,7 @@ def _membership_of(
     return Membership(
         stores.peers,
         schedule,
-        admit=lambda relation: _member_of(terms_of(relation, config), config, stores, repair),
+        admit=lambda relation: _member_of(terms_of(relation, config), config, stores, repair, tells=tells),
         settle=settle,
         dismiss=stores.whitelist.withdraw_peer,
         supervise=_supervise,
@@ -218,9 +220,9 @@ def _membership_of(
     )
 
 
-def _member_of(terms: PeerTerms, config: Config, stores: Stores, repair: WhitelistRepair) -> Member:
+def _member_of(terms: PeerTerms, config: Config, stores: Stores, repair: WhitelistRepair, *, tells: bool) -> Member:
     client = client_of(terms, config)
-    reports = reports_of(terms, config) if config.billing is not None else None
+    reports = reports_of(terms, config) if tells else None
     sync = repair.watched(sync_of(terms, client, config, stores.whitelist, stores.folder))
 
     async def close() -> None:
@@ -249,9 +251,11 @@ async def _stop_in_order(tasks: Sequence[asyncio.Task[None]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _delivery_of(billing: BillingSection, stores: Stores, membership: Membership, clock: Clock) -> Work:
+def _delivery_of(billing: BillingSection | None, stores: Stores, membership: Membership, clock: Clock) -> Work:
     from agent.runtime.delivery import Delivery, DeliverySettings  # noqa: PLC0415  for those who bill
 
-    settings = DeliverySettings(first_s=billing.retry_first_s, most_s=billing.retry_most_s)
+    settings = DeliverySettings()
+    if billing is not None:
+        settings = DeliverySettings(first_s=billing.retry_first_s, most_s=billing.retry_most_s)
     spread = random.Random()  # noqa: S311  only spreads retries
     return Delivery(stores.sessions, membership.reports, now=clock.now, settings=settings, random=spread).run

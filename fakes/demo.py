@@ -208,6 +208,8 @@ def _config(folder: Path, emsp: FakeEmsp, lines: list[SerialLine]) -> tuple[Conf
         id = "DEMO"
         [storage]
         directory = "{folder / "state"}"
+        [clock]
+        trusted = true
         [policy]
         deadline_s = {DEADLINE_S}
         stop_after_s = {REMOVAL_S}

@@ -232,6 +232,8 @@ def _config(emsp: FakeEmsp, line: SerialLine, meters: MeterLine) -> str:
         longitude = "13.37770"
         [storage]
         directory = "state"
+        [clock]
+        trusted = true
         [policy]
         stop_after_s = {REMOVAL_S}
         [session]

@@ -19,6 +19,7 @@ from agent.config.relays import RelaysFound, load_relays
 from agent.config.sections import (
     BillingSection,
     BreakerSection,
+    ClockSection,
     Config,
     DisplaySection,
     EvseSection,
@@ -45,6 +46,7 @@ from agent.model import Policy, Verdict
 __all__ = [
     "BillingSection",
     "BreakerSection",
+    "ClockSection",
     "Config",
     "DisplaySection",
     "EvseSection",

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Literal, get_args, get_origin, get_type_hints
 
+from msgspec import Meta
+
 from agent.config.sections import Config, Section
 
 
@@ -20,9 +22,24 @@ def explain(message: str) -> str:
         return f"{_place([*steps, unknown[1]])}: unknown key; {_known_keys(steps, unknown[1])}"
     if missing:
         return f"{_place([*steps, missing[1]])}: missing; this key is required"
-    if what.startswith("Invalid enum value"):
+    if what.startswith(("Invalid enum value", "Invalid value '")):
         return f"{_place(steps)}: expected one of {', '.join(_choices_at(steps))}"
+    if "matching regex" in what and (expected := _in_words(steps)):
+        return f"{_place(steps)}: expected {expected}"
     return f"{_place(steps)}: {what[0].lower()}{what[1:]}"
+
+
+def _in_words(steps: list[str]) -> str | None:
+    """What a pattern asks for, where its key says so."""
+    for section in _sections_at(steps[:-1]):
+        hints = [get_type_hints(section, include_extras=True).get(steps[-1])]
+        while hints:
+            hint = hints.pop()
+            for note in getattr(hint, "__metadata__", ()):
+                if isinstance(note, Meta) and note.description:
+                    return note.description
+            hints += get_args(hint)
+    return None
 
 
 def _place(steps: list[str]) -> str:

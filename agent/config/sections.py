@@ -14,10 +14,13 @@ Positive = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 Count = Annotated[int, msgspec.Meta(ge=0)]
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
 Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
-CountryCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2}\Z")]
-PartyId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]{3}\Z")]
+CountryCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2}\Z", description="two letters, as DE")]
+PartyId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]{3}\Z", description="three letters or digits, as EXA")]
 Owner = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2}-[A-Za-z0-9]{3}\Z")]
 CiString36 = Annotated[str, msgspec.Meta(min_length=1, max_length=36, pattern=r"^[\x21-\x7e]+\Z")]
+
+
+_DEGREES = 'degrees in quotes, with five to seven decimals, as "52.51631"'
 
 
 class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -43,9 +46,11 @@ class LocationSection(Section, frozen=True, kw_only=True):
     city: Annotated[str, msgspec.Meta(min_length=1, max_length=45)] | None = None
     postal_code: Annotated[str, msgspec.Meta(min_length=1, max_length=10)] | None = None
     state: Annotated[str, msgspec.Meta(min_length=1, max_length=20)] | None = None
-    country: Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z")] | None = None
-    latitude: Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,2}\.[0-9]{5,7}\Z")] | None = None
-    longitude: Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,3}\.[0-9]{5,7}\Z")] | None = None
+    country: (
+        Annotated[str, msgspec.Meta(pattern=r"^[A-Z]{3}\Z", description="three capital letters, as DEU")] | None
+    ) = None
+    latitude: Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,2}\.[0-9]{5,7}\Z", description=_DEGREES)] | None = None
+    longitude: Annotated[str, msgspec.Meta(pattern=r"^-?[0-9]{1,3}\.[0-9]{5,7}\Z", description=_DEGREES)] | None = None
 
 
 class StorageSection(Section, frozen=True, kw_only=True):
@@ -53,6 +58,12 @@ class StorageSection(Section, frozen=True, kw_only=True):
 
     directory: str
     keep_days: Annotated[int, msgspec.Meta(ge=0, le=36_500)] = 400
+
+
+class ClockSection(Section, frozen=True, kw_only=True):
+    """Whether the wall clock is taken for right, whoever has set it; see `agent.runtime.clock_source`."""
+
+    trusted: bool = False
 
 
 class LogSection(Section, frozen=True, kw_only=True):
@@ -168,7 +179,7 @@ class ModbusMeterSection(Section, frozen=True, kw_only=True, tag_field="kind", t
     baudrate: Annotated[int, msgspec.Meta(ge=300, le=921_600)] = 9600
     parity: Literal["none", "even", "odd"] = "none"
     stopbits: Literal[1, 2] = 1
-    interval_s: Annotated[float, msgspec.Meta(ge=0.1, le=3600)] = 5.0
+    interval_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 5.0
 
 
 class S0MeterSection(Section, frozen=True, kw_only=True, tag_field="kind", tag="s0"):
@@ -257,6 +268,7 @@ class Config(Section, frozen=True, kw_only=True):
     sync: SyncSection = SyncSection()
     session: SessionSection = SessionSection()
     billing: BillingSection | None = None
+    clock: ClockSection = ClockSection()
     log: LogSection = LogSection()
     ocpi: OcpiSection = OcpiSection()
     peer: tuple[PeerSection, ...] = ()

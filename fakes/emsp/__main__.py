@@ -14,14 +14,21 @@ from fakes.emsp import FakeEmsp, slow
 
 
 async def run(
-    *, port: int, tokens: int, latency_s: float, credentials_token: str | None, page_size: int, invite: bool
+    *,
+    port: int,
+    tokens: int,
+    latency_s: float,
+    credentials_token: str | None,
+    page_size: int,
+    invite: bool,
+    reports: bool,
 ) -> None:
     """Serve until the process is told to end."""
     over = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, over.set)
-    async with FakeEmsp(port=port, credentials_token=credentials_token, remember=False) as emsp:
+    async with FakeEmsp(port=port, credentials_token=credentials_token, remember=False, reports=reports) as emsp:
         emsp.populate(tokens)
         emsp.page_size = page_size
         if latency_s:
@@ -51,6 +58,7 @@ def main() -> None:
     parser.add_argument("--credentials-token", default=None, help="what clients must send; made up if left out")
     parser.add_argument("--page-size", type=int, default=1000, help="the most tokens on a page")
     parser.add_argument("--invite", action="store_true", help="hand out a token that a CPO can register with")
+    parser.add_argument("--reports", action="store_true", help="take sessions and CDRs as well")
     given = parser.parse_args()
     asyncio.run(
         run(
@@ -60,6 +68,7 @@ def main() -> None:
             credentials_token=given.credentials_token,
             page_size=given.page_size,
             invite=given.invite,
+            reports=given.reports,
         )
     )
 

@@ -148,6 +148,8 @@ def configuration(
         {PLACE if billed else ""}
         [storage]
         directory = "{folder}"
+        [clock]
+        trusted = true
         {settings or UNHURRIED}
         {BILLING if billed else ""}
         {_peer_table(peer) if peer else ""}

@@ -308,6 +308,8 @@ def _configuration(site: Site, resume_within_s: float) -> str:
         longitude = "13.37770"
         [storage]
         directory = "{site.folder / "state"}"
+        [clock]
+        trusted = true
         [policy]
         deadline_s = {DEADLINE_S}
         reserve_s = 0.2

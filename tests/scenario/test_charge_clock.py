@@ -304,6 +304,112 @@ async def test_energy_drawn_while_the_clock_is_put_right_is_counted_once() -> No
     await finish(stage)
 
 
+# ---- a clock that starts where it stopped, and one that is put back
+
+
+@played
+async def test_clock_that_starts_where_it_stopped_resumes_no_charge_after_a_night() -> None:
+    stage = charging_stage()
+    await stage.begin()
+    await stage.flow(1000, 60.0)
+    await stage.evse.ledger.settled()
+    night = timedelta(hours=10)
+    stage.wall.starts_where_it_stopped(night)
+    await stage.power_cut(off_s=night.total_seconds())
+    await asyncio.sleep(10.0)
+    await stage.evse.ledger.settled()
+    assert not closed(stage)
+    assert stage.journal.ended == {1: EndReason.OFF_TOO_LONG}
+    assert cdr(stage.journal)["total_energy"] == 1
+    await finish(stage)
+
+
+@played
+async def test_clock_that_was_told_the_time_before_the_start_resumes_the_charge() -> None:
+    stage = charging_stage()
+    await stage.begin()
+    await stage.flow(1000, 60.0)
+    await stage.evse.ledger.settled()
+    stage.wall.starts_where_it_stopped(timedelta(seconds=60))
+    stage.wall.is_put_right()
+    await stage.power_cut(off_s=60.0)
+    await asyncio.sleep(10.0)
+    assert closed(stage)
+    await finish(stage)
+
+
+@played
+async def test_charge_by_a_clock_that_starts_where_it_stopped_is_not_billed_by_it() -> None:
+    stage = charging_stage()
+    stage.wall.starts_where_it_stopped(timedelta(days=3))
+    await stage.begin()
+    await stage.flow(1000, 60.0)
+    stage.plug(inserted=False)
+    await stage.evse.ledger.settled()
+    assert (record(stage).clock_known, stage.journal.cdrs, stage.journal.told) == (False, [], [])
+    await finish(stage)
+
+
+@played
+async def test_charge_by_a_clock_that_starts_where_it_stopped_is_billed_by_the_true_time() -> None:
+    stage = charging_stage()
+    stage.wall.starts_where_it_stopped(timedelta(days=3))
+    began = stage.wall.true
+    await stage.begin()
+    await stage.flow(1000, 60.0)
+    stage.wall.is_put_right()
+    await stage.flow(1000, 60.0)
+    stage.plug(inserted=False)
+    await stage.evse.ledger.settled()
+    assert abs(when(cdr(stage.journal)["start_date_time"]) - began) <= timedelta(seconds=2)
+    await finish(stage)
+
+
+async def put_back(by: timedelta) -> Stage:
+    """A charge that began under a clock that was ahead, and was put right."""
+    stage = charging_stage()
+    stage.wall.error = by
+    await stage.begin()
+    await stage.flow(1000, 60.0)
+    stage.wall.is_put_right()
+    await stage.flow(1000, 60.0)
+    await stage.evse.ledger.settled()
+    return stage
+
+
+@played
+async def test_agent_away_for_long_after_the_clock_was_put_back_does_not_resume() -> None:
+    stage = await put_back(timedelta(hours=1))
+    await stage.kill(off_s=3000.0)
+    await asyncio.sleep(10.0)
+    assert not closed(stage)
+    assert stage.journal.ended == {1: EndReason.OFF_TOO_LONG}
+    await finish(stage)
+
+
+@played
+async def test_power_away_for_long_after_the_clock_was_put_back_does_not_resume() -> None:
+    stage = await put_back(timedelta(hours=1))
+    await stage.power_cut(off_s=3700.0)
+    await asyncio.sleep(10.0)
+    assert not closed(stage)
+    assert stage.journal.ended == {1: EndReason.OFF_TOO_LONG}
+    await finish(stage)
+
+
+@pytest.mark.parametrize("boots", [0, 1])
+def test_charge_goes_on_after_a_short_time_although_the_clock_was_put_back(boots: int) -> None:
+    async def story() -> None:
+        stage = await put_back(timedelta(hours=1))
+        stage.boot += boots
+        await stage.kill(off_s=60.0)
+        await asyncio.sleep(10.0)
+        assert closed(stage)
+        await finish(stage)
+
+    in_virtual_time(story)
+
+
 def spans(journal_sessions: dict[int, SessionRecord]) -> list[float]:
     ended = [each for each in journal_sessions.values() if each.ended_at is not None]
     return [(each.ended_at - each.started_at).total_seconds() for each in ended if each.ended_at is not None]

@@ -9,6 +9,7 @@ import pytest
 from agent.books import housekeeping_of, left_open, sealing_of
 from agent.config import Config, parse
 from agent.model import EndReason
+from agent.runtime.housekeeping import STEADY_S
 from agent.storage import Stores, stores_of
 from tests.scenario.ledger_books import EVSE, Books, Machine
 from tests.store.charge_samples import State
@@ -43,6 +44,8 @@ def configured(folder: Path, *evses: str) -> Config:
         [storage]
         directory = "{folder}"
         keep_days = 30
+        [clock]
+        trusted = true
         [[reader]]
         name = "front"
         kind = "rdm6300"
@@ -75,6 +78,11 @@ class Start:
         config = configured(self.folder, *(evses or (EVSE,)))
         left = await left_open(config, self.stores, self.machine.clock)
         return {uid: one.authorization.id for uid, one in left.items()}
+
+    async def spoil(self, number: int) -> None:
+        await self.stores.journal._database.writer.write(
+            "spoil", "UPDATE session SET account = x'7b7d' WHERE authorization_id = ?", (number,)
+        )
 
     async def settled_up_to(self) -> int:
         [(up_to,)] = await self.stores.journal._database.read("look", "SELECT up_to FROM open_check")
@@ -110,13 +118,22 @@ async def test_older_of_two_sessions_at_one_evse_is_ended_and_billed(start: Star
     assert (await start.books.session(newer)).ended_at is None
 
 
-async def test_session_goes_before_an_authorization_that_had_none(start: Start) -> None:
+async def test_session_of_an_evse_that_is_gone_whose_account_can_not_be_read_is_ended_unbilled(start: Start) -> None:
+    gone = await start.running("GONE")
+    await start.spoil(gone)
+    assert await start.found() == {}
+    ended = await start.books.session(gone)
+    assert (ended.ended_because, ended.energy_wh) == (EndReason.RESTART, 3500)
+    assert (ended.no_cdr or "").startswith("its account can't be read: ")
+    assert await start.stores.sessions.open() == []
+
+
+async def test_session_before_a_newer_authorization_had_ended_and_is_not_resumed_for_its_driver(start: Start) -> None:
     running = await start.running()
-    waiting = await start.stores.journal.record(entry(evse_uid=EVSE))
-    assert await start.found() == {EVSE: running}
-    record = await start.stores.journal.get(waiting)
-    assert record is not None
-    assert record.ended_because is EndReason.RESTART
+    accepted = await start.stores.journal.record(entry(evse_uid=EVSE))
+    assert await start.found() == {EVSE: accepted}
+    assert (await start.books.session(running)).ended_because is EndReason.RESTART
+    assert (await start.books.cdr(running))["total_energy"] == 3.5
 
 
 async def test_next_start_looks_only_at_what_came_after_what_is_over(start: Start) -> None:
@@ -151,9 +168,28 @@ async def test_what_ended_before_the_clock_was_set_at_an_evse_that_is_gone_says_
 
 
 async def test_housekeeping_deletes_what_is_older_than_keep_days(start: Start) -> None:
-    old = await start.stores.journal.record(entry(relay_closed=False, tapped_at=start.machine.true))
+    await refused(start)
     start.machine.passes(31 * 86_400)
-    new = await start.stores.journal.record(entry(relay_closed=False, tapped_at=start.machine.true))
-    assert await housekeeping_of(configured(start.folder, EVSE), start.stores, start.machine.clock).tidy()
-    assert await start.stores.journal.get(old) is None
-    assert await start.stores.journal.get(new) is not None
+    new = [await refused(start) for _ in range(3)]
+    assert await tidied(start)
+    assert [one.id for one in await start.stores.journal.recent(9)] == [*reversed(new)]
+
+
+async def test_housekeeping_by_a_clock_that_is_years_ahead_deletes_nothing(start: Start) -> None:
+    cards = [await refused(start) for _ in range(5)]
+    start.machine.true = start.machine.true.replace(year=2036)
+    assert await tidied(start)
+    assert [one.id for one in await start.stores.journal.recent(9)] == [*reversed(cards)]
+
+
+async def refused(start: Start) -> int:
+    """A card is refused; its record is settled at once."""
+    return await start.stores.journal.record(entry(relay_closed=False, tapped_at=start.machine.true))
+
+
+async def tidied(start: Start) -> bool:
+    """Whether it is tidy once the clock has run for long enough."""
+    housekeeping = housekeeping_of(configured(start.folder, EVSE), start.stores, start.machine.clock)
+    await housekeeping.tidy()
+    start.machine.passes(STEADY_S)
+    return await housekeeping.tidy()

@@ -62,6 +62,8 @@ class WallClock:
     def __init__(self) -> None:
         self._began = asyncio.get_running_loop().time()
         self.error = timedelta(0)
+        self.is_trusted = True
+        """Whether anybody has told it the time, as `agent.runtime.clock_source` finds out."""
 
     @property
     def true(self) -> datetime:
@@ -76,6 +78,12 @@ class WallClock:
         """There is no battery: at power-on it shows the first moment of a year."""
         self.error = datetime(year, 1, 1, tzinfo=UTC) - self.true
 
+    def starts_where_it_stopped(self, off: timedelta) -> None:
+        """There is no battery, but a file: at power-on it shows, but for the start itself, when it lost its power."""
+        self.error = timedelta(seconds=20) - off
+        self.is_trusted = False
+
     def is_put_right(self) -> None:
         """The network has told it the time."""
         self.error = timedelta(0)
+        self.is_trusted = True

@@ -216,6 +216,8 @@ def configuration(
         {location}
         [storage]
         directory = "{folder / "state"}"
+        [clock]
+        trusted = true
         [policy]
         {policy}
         stop_after_s = 0.0

@@ -67,7 +67,7 @@ def test_reference_configuration_loads() -> None:
 
 def test_reference_configuration_shows_the_defaults() -> None:
     reference, minimal = load(REFERENCE), parse(MINIMAL, PATH)
-    for section in ("policy", "breaker", "sync", "log", "ocpi"):
+    for section in ("policy", "breaker", "sync", "clock", "log", "ocpi"):
         assert getattr(reference, section) == getattr(minimal, section)
     assert reference.evse[0].display == minimal.evse[0].display
     assert policy_of(reference.policy) == Policy()
@@ -121,10 +121,15 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         ),
         (
             "[location]",
+            '[[meter]]\nname = "m"\nkind = "modbus"\nport = "p"\nmodel = "x"\ninterval_s = 61\n[location]',
+            "meter #1: interval_s: XX",
+        ),
+        (
+            "[location]",
             '[[meter]]\nname = "m"\nkind = "s0"\ngpio = 4\npulse = 1\n[location]',
             "meter #1: pulse: unknown key; known here: name, port, model",
         ),
-        ("[location]", '[[meter]]\nname = "m"\nkind = "s1"\n[location]', "meter #1: kind: "),
+        ("[location]", '[[meter]]\nname = "m"\nkind = "s1"\n[location]', "meter #1: kind: expected one of modbus, s0"),
         (
             'token = "secret-token"',
             'token = "t"\ncdrs_url = "http://emsp.example.com/cdrs"',
@@ -170,7 +175,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         ('token = "secret-token"', "", "expected one of token, token_file and token_credential"),
         ('token = "secret-token"', 'token = "t"\ntoken_file = "f"', "expected one of token, token_file"),
         ('tokens_url = "https://emsp.example.com/tokens"', "", "expected one of versions_url and tokens_url"),
-        ('country_code = "DE"', 'country_code = "DEU"', "party.country_code: expected `str` matching regex"),
+        ('country_code = "DE"', 'country_code = "DEU"', "party.country_code: expected two letters, as DE"),
         ("[location]", "[policy]\ndeadline_s = 0.2\n[location]", "policy.reserve_s: expected less than"),
         ("[location]", '[policy]\nprefer = "both"\n[location]', "policy.prefer: expected one of whitelist, realtime"),
         ("[location]", '[log]\nlevel = "loud"\n[location]', "log.level: expected one of debug, info, warning, error"),
