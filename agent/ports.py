@@ -64,7 +64,10 @@ class Relay(Protocol):
         ...
 
     def close_contact(self) -> None:
-        """Let current flow. Raises DeviceError when the device does not obey; the contact counts as open then."""
+        """Let current flow. Raises DeviceError when the device does not obey.
+
+        The contact counts as open then, unless it could not be told to open again: then it counts as closed.
+        """
         ...
 
     def open_contact(self) -> None:

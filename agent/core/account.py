@@ -7,6 +7,7 @@ The periods lag behind where it is not known yet how they are to be cut: a meter
 shows when it comes back was drawn over all of the silence. `settled` prices what there is as far as it is known.
 """
 
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, tzinfo
 from decimal import Decimal
@@ -30,6 +31,8 @@ class Remark(StrEnum):
     METER_SILENT = "meter-silent"
     """For a while, or to the end: what was drawn in that time is counted only if the meter came back."""
     METER_WENT_BACK = "meter-went-back"
+    METER_JUMPED = "meter-jumped"
+    """By more than any outlet delivers: another meter, or a fault of this one. The leap is not counted."""
     POWER_CUT = "power-cut"
     """Resumed after one; the time between is nobody's."""
     END_UNSEEN = "end-unseen"
@@ -58,7 +61,19 @@ _ENDED_BY: Final = {
 
 POWER_OVER: Final = timedelta(minutes=1)
 """How long a time power is averaged over, for a tariff that asks for it. A register counts in steps of up to 10 Wh:
-from one second to the next that looks like 36 kW, over a minute it is off by 0.6 kW at most."""
+from one second to the next that looks like 36 kW, over a minute it is off by 0.6 kW at most. What is shorter, as the
+last seconds of a charge, has the power of what it goes on from; where it goes on from nothing, it is not known."""
+
+MOST_W: Final = 1_000_000
+"""No outlet delivers this; DC chargers have 400 kW. What a register rises by faster has not flowed here."""
+
+_SLACK: Final = timedelta(minutes=1)
+"""What is always granted beyond the time that has passed: registers step by up to 100 Wh, and a reading is handed on
+some seconds after it was taken."""
+
+_UNSURE: Final = timedelta(hours=1)
+"""How old a value may be that is shown again, for that is how rarely a meter may be read; and how far off a clock with
+a battery may have been across a power cut, with what had not been persisted before it."""
 
 _ANY_POWER: Final = Span(Decimal(0), Decimal("Infinity"))
 """Of a time in which nobody measured: it lies within no upper bound, and above no lower one but 0."""
@@ -110,6 +125,8 @@ class Account:
     """Nothing has been heard of the meter since it was lost."""
     is_resumed: bool = False
     """Nothing has been heard of it since a power cut: what it shows next flowed for the most part before that."""
+    counted_from: datetime | None = None
+    """Since when, at the earliest, what the meter shows next may have flowed; None: it has not been read."""
 
 
 def begun(at: datetime, register_wh: int | None, *, has_meter: bool) -> Account:
@@ -117,7 +134,9 @@ def begun(at: datetime, register_wh: int | None, *, has_meter: bool) -> Account:
     remarks = () if has_meter or register_wh is not None else (Remark.NO_METER,)
     if register_wh is None:
         return Account(at, at, Activity.CHARGING, None, None, (), remarks, since=at)
-    return Account(at, at, Activity.CHARGING, register_wh, 0, (), remarks, since=at, metered_from=at)
+    return Account(
+        at, at, Activity.CHARGING, register_wh, 0, (), remarks, since=at, metered_from=at, counted_from=at
+    )  # fmt: skip
 
 
 def read(account: Account, at: datetime, register_wh: int | None, pricing: Pricing) -> Account:
@@ -156,6 +175,7 @@ def resumed(account: Account, at: datetime) -> Account:
         uncut=(*account.uncut, *stretch),
         unsettled_wh=0,
         is_resumed=True,
+        counted_from=min(_counted_from(account), now - _UNSURE),
     )
 
 
@@ -173,6 +193,7 @@ def moved(account: Account, by: timedelta, pricing: Pricing) -> Account:
         periods=charging_periods(pricing.cutting(started_at), told, pricing.tz),
         uncut=tuple(replace(usage, start=usage.start + by, end=usage.end + by) for usage in account.uncut),
         metered_from=None if account.metered_from is None else account.metered_from + by,
+        counted_from=None if account.counted_from is None else account.counted_from + by,
     )
 
 
@@ -197,7 +218,10 @@ def ended(
 def settled(account: Account, pricing: Pricing) -> Account:
     """The same with its periods cut up to `until`, as far as it is known what was drawn when."""
     usages = (*account.uncut, *_stretch(account))
-    periods = charging_periods(pricing.cutting(account.started_at), usages, pricing.tz, after=account.periods)
+    tariff = pricing.cutting(account.started_at)
+    if asks_for_power(tariff):
+        usages = tuple(_with_power(usages, account.periods))
+    periods = charging_periods(tariff, usages, pricing.tz, after=account.periods)
     return replace(account, periods=periods, since=account.until, uncut=(), unsettled_wh=0)
 
 
@@ -236,11 +260,19 @@ def _counted(account: Account, register_wh: int, pricing: Pricing) -> Account:
     drawn = register_wh - account.register_wh
     if account.is_silent and not drawn:
         return account  # nothing new: it may be what was known before the silence
+    is_the_same = not drawn
     if drawn < 0:
         # Exchanged or reset. What it counted since is not known: it may have begun anywhere.
         account, drawn = noted(account, Remark.METER_WENT_BACK), 0
+    elif drawn > _most_wh(account):
+        account, drawn = noted(account, Remark.METER_JUMPED), 0
     counted = replace(
-        account, register_wh=register_wh, energy_wh=(account.energy_wh or 0) + drawn, is_silent=False, is_resumed=False
+        account,
+        register_wh=register_wh,
+        energy_wh=(account.energy_wh or 0) + drawn,
+        is_silent=False,
+        is_resumed=False,
+        counted_from=max(_counted_from(account), account.until - _UNSURE) if is_the_same else account.until,
     )
     if account.is_resumed and drawn:
         # Over the moments since then it would look like a power that never flowed.
@@ -250,11 +282,26 @@ def _counted(account: Account, register_wh: int, pricing: Pricing) -> Account:
     return replace(counted, unsettled_wh=account.unsettled_wh + drawn)
 
 
+def _most_wh(account: Account) -> float:
+    """What an outlet can have delivered from the last count up to `until`, generously."""
+    return (account.until - _counted_from(account) + _SLACK) / timedelta(hours=1) * MOST_W
+
+
+def _counted_from(account: Account) -> datetime:
+    return account.counted_from or account.started_at
+
+
 def _first_counted(account: Account, register_wh: int) -> Account:
     late = noted(account, Remark.METER_LATE) if account.until > account.started_at else account
     remarks = tuple(remark for remark in late.remarks if remark is not Remark.NO_METER)
     return replace(
-        late, register_wh=register_wh, energy_wh=0, metered_from=account.until, is_silent=False, remarks=remarks
+        late,
+        register_wh=register_wh,
+        energy_wh=0,
+        metered_from=account.until,
+        is_silent=False,
+        remarks=remarks,
+        counted_from=account.until,
     )
 
 
@@ -266,6 +313,18 @@ def _if_due(account: Account, pricing: Pricing) -> Account:
     if is_short and account.register_wh is not None and asks_for_power(pricing.cutting(account.started_at)):
         return account
     return settled(account, pricing)
+
+
+def _with_power(usages: Iterable[Usage], before: Sequence[ChargingPeriod]) -> Iterator[Usage]:
+    """The same; one that is too short for its energy to be a power has that of what it goes on from, if of anything."""
+    last: Usage | None = before[-1] if before else None
+    for usage in usages:
+        known = usage
+        if usage.power_kw is None and usage.duration < POWER_OVER:
+            goes_on = last is not None and last.end == usage.start and last.activity is usage.activity
+            known = replace(usage, power_kw=(last.power if last is not None and goes_on else None) or _ANY_POWER)
+        yield known
+        last = known
 
 
 def _stretch(account: Account) -> tuple[Usage, ...]:

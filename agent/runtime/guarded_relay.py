@@ -62,11 +62,19 @@ class GuardedRelay:
         self._retrying = None
         self._on_open_at_last()
 
+    def _not_opened(self, error: Exception, *, trace: Exception | None) -> None:
+        log.log(
+            logging.DEBUG if self.stuck else logging.CRITICAL,
+            "evse=%s ALARM the relay may not have opened, check it now: %s", self._evse_uid, error, exc_info=trace,
+        )  # fmt: skip
+
     def _opened(self) -> bool:
         try:
             self._relay.open_contact()
         except DeviceError as error:
-            level = logging.DEBUG if self.stuck else logging.CRITICAL
-            log.log(level, "evse=%s ALARM the relay may not have opened, check it now: %s", self._evse_uid, error)
+            self._not_opened(error, trace=None)
+            return False
+        except Exception as error:  # noqa: BLE001  a fault of the driver must not end the trying: current may flow
+            self._not_opened(error, trace=error)
             return False
         return True

@@ -5,6 +5,8 @@ What is noted and when belongs to whoever notes it; here are the order, the disk
 
 import asyncio
 import logging
+import math
+import sqlite3
 from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -18,8 +20,11 @@ RETRY_S = 2.0
 MOST_REFUSALS = 64
 """Refused cards that may wait for a disk that refuses: more is somebody playing with the reader."""
 
+_BREAKS_A_RULE = (sqlite3.IntegrityError, sqlite3.DataError, OverflowError, UnicodeError)
+"""Causes of a StoreError that lie in the record alone: no disk is ever free enough for it."""
+
 Write = Callable[[], Awaitable[int | None]]
-"""Makes one change durable, or raises StoreError with nothing changed: then it is called again."""
+"""Makes one change durable, or raises StoreError with nothing changed: then it is called again, if that can help."""
 
 
 def _nothing(_: float) -> None:
@@ -61,8 +66,8 @@ class RecordsQueue:
         """Write this after all that was added before.
 
         `on_refused` hears, each time that the disk refuses this or what is before it, for how many seconds this has
-        waited. Of what is
-        `expendable` only so much may wait; more is dropped.
+        waited; infinity, when it breaks a rule of the database by itself and is lost. Of what is `expendable` only so
+        much may wait; more is dropped.
         """
         done: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         job = Job(what, write, done, self._monotonic(), expendable, on_refused)
@@ -116,7 +121,10 @@ class RecordsQueue:
             try:
                 result = await job.write()
             except StoreError as error:
-                refused = error
+                if isinstance(error.__cause__, _BREAKS_A_RULE):
+                    self._lost(job, error)
+                else:
+                    refused = error
             else:
                 self._is_refused = False
                 if not job.done.done():
@@ -141,6 +149,13 @@ class RecordsQueue:
         for waiting in tuple(self._jobs):  # none of them will be on disk soon
             waiting.done.cancel()
             waiting.on_refused(now - waiting.since)
+
+    def _lost(self, job: Job, error: StoreError) -> None:
+        """It would be refused for ever, keep all others from the disk, and look like a full one to every card."""
+        log.critical("evse=%s ALARM can't %s, and it is lost: %s", self._evse_uid, job.what, error)
+        self._is_refused = False
+        job.done.cancel()
+        job.on_refused(math.inf)
 
     def _worked(self, work: "asyncio.Task[None]") -> None:
         if work.cancelled():

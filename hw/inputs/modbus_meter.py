@@ -19,6 +19,9 @@ TRIES = 3
 MOST_W = 1_000_000
 """No outlet delivers this. A CRC lets one in 65,536 garbled frames pass: what outruns this is asked for again."""
 
+MOST_WH = 10**12
+"""No register shows more: nine digits of kWh are the most there are, and a database keeps no number of twenty."""
+
 _WH_PER_WS = 1 / 3600
 _STEP_WH = 100
 """The coarsest step of a register in the table: it may come at any moment."""
@@ -90,8 +93,10 @@ class ModbusMeter:
         energy_wh = await self._number(self._registers.energy)
         at = asyncio.get_running_loop().time()
         power_w = await self._number(self._registers.power)
-        if energy_wh < 0:
-            raise self._nonsense(f"an energy of {energy_wh} Wh")
+        if not 0 <= energy_wh <= MOST_WH:
+            raise self._nonsense(f"an energy of {energy_wh:.6g} Wh")
+        if abs(power_w) > MOST_W:
+            raise self._nonsense(f"a power of {power_w:.6g} W")
         return MeterReading(at=at, energy_wh=round(energy_wh), power_w=float(power_w))
 
     async def _number(self, register: Register) -> Decimal:
@@ -101,8 +106,8 @@ class ModbusMeter:
         except ValueError as error:
             raise self._nonsense(f"register {register.address:#06x} holds {error}") from error
 
-    def _nonsense(self, what: str) -> DeviceError:
-        return DeviceError(
+    def _nonsense(self, what: str) -> LineError:
+        return LineError(  # for a frame that was garbled, and passed its checksum, shows some as well
             f"unit {self._unit} on {self._bus.port} shows nothing that can be billed ({what}): is it of the model "
             f"{self._registers.model} that the configuration names?"
         )

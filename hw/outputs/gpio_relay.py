@@ -38,14 +38,17 @@ class GpioRelay:
 
     @property
     def contact_closed(self) -> bool:
-        """Whether the contact is commanded closed."""
+        """Whether the contact is commanded closed, or may be so since the pin failed."""
         return self._closed
 
     def close_contact(self) -> None:
-        """Let current flow. Raises DeviceError when the pin does not follow; it has then been told to open again."""
+        """Let current flow. Raises DeviceError when the pin does not follow; it has then been told to open again.
+
+        Where it did not take that either, the contact counts as closed: nobody knows what the pin does.
+        """
         if self._device is None:
             raise DeviceError(f"{self._name} was given back: nothing closes it any more; start the agent again")
-        self._closed = False
+        self._closed = True  # from here on it may be, whatever the pin answers
         try:
             self._device.on()
             follows = bool(self._device.value)
@@ -57,7 +60,6 @@ class GpioRelay:
         if not follows:
             self._cut()
             raise DeviceError(f"{self._name} does not close: the pin keeps its level. Look for a short circuit")
-        self._closed = True
 
     def open_contact(self) -> None:
         """Cut the current; see `agent.ports.Relay`. After a DeviceError the contact still counts as closed."""
@@ -87,6 +89,7 @@ class GpioRelay:
     def _cut(self) -> None:
         with suppress(*pin_errors()):
             self._device.off()
+            self._closed = False
 
 
 _fits: type[Relay] = GpioRelay

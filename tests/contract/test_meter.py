@@ -6,6 +6,7 @@ Where an answer must come, it is waited for an hour; where none comes, for a mom
 import asyncio
 import logging
 import random
+import re
 import struct
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -305,6 +306,42 @@ async def test_meter_that_was_exchanged_is_believed_when_it_says_it_twice(line: 
         await watch.until(lambda: watch.energies[-1] == 7)
         assert set(watch.energies) == {1234, 7}
         assert len(watch.states) == 1
+
+
+@pytest.mark.parametrize(
+    ("energy_wh", "power_w", "what"),
+    [
+        (2e12, 0.0, r"an energy of 2(.00000)?e\+12 Wh"),
+        (3e38, 0.0, r"an energy of 3(.00000)?e\+38 Wh"),
+        (1234, 1.5e6, r"a power of 1.5(0000)?e\+6 W"),
+        (1234, -1.5e6, r"a power of -1.5(0000)?e\+6 W"),
+    ],
+)
+async def test_number_that_no_meter_has_is_no_reading_and_says_so(
+    line: MeterLine, meter: EnergyMeter, energy_wh: float, power_w: float, what: str
+) -> None:
+    meter.set_energy(energy_wh)
+    meter.power_w = power_w
+    async with watching(driver(bus_on(line))) as watch:
+        assert re.search(f"shows nothing that can be billed .{what}.: is it of the model", await watch.lost())
+        assert watch.readings == []
+
+
+async def test_largest_energy_that_a_meter_shows_is_read(line: MeterLine, meter: EnergyMeter) -> None:
+    meter.set_energy(999_999_999_000)
+    async with watching(driver(bus_on(line))) as watch:
+        assert (await watch.next_reading()).energy_wh == pytest.approx(999_999_999_000, abs=1e5)
+
+
+async def test_single_number_that_no_meter_has_is_asked_for_again(line: MeterLine, meter: EnergyMeter) -> None:
+    async with watching(driver(bus_on(line))) as watch:
+        await watch.ready()
+        meter.misbehave(Fault.NO_NUMBER, times=1)
+        questions = meter.questions
+        await watch.until(lambda: meter.questions > questions + 2)
+        await watch.next_reading()
+        assert [works for works, _ in watch.states] == [True]
+        assert set(watch.energies) == {1234}
 
 
 async def test_answer_that_comes_too_late_is_never_taken_for_another_question(

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from itertools import count
 
 import gpiozero
 import pytest
@@ -82,10 +83,12 @@ async def watching(
     debounce_s: float = A_MOMENT,
     look_s: float = AN_HOUR,
     reopen_s: float = A_MOMENT,
+    unsteady_s: float = AN_HOUR,
 ) -> AsyncIterator[Watching]:
     sensor = GpioPlugSensor(
-        "plug-1", PIN, active_high=active_high, pull=pull, debounce_s=debounce_s, look_s=look_s, reopen_s=reopen_s
-    )
+        "plug-1", PIN, active_high=active_high, pull=pull, debounce_s=debounce_s, look_s=look_s, reopen_s=reopen_s,
+        unsteady_s=unsteady_s,
+    )  # fmt: skip
     async with asyncio.timeout(HANG_S):
         watch = Watching(sensor)
         try:
@@ -215,6 +218,32 @@ async def test_pin_that_is_lost_and_comes_back_tells_how_the_plug_is_before_it_w
         assert watch.said[-2:] == [True, (True, f"GPIO{PIN} is watched")]
         pins.drive(PIN, high=False)
         await watch.until(lambda: watch.plugs[-1] is False)
+
+
+async def hum(pins: WatchedFactory, until: Callable[[], bool]) -> None:
+    """A broken wire: the level moves each time that anybody looks."""
+    for turn in count():
+        if until():
+            return
+        pins.drive(PIN, high=turn % 2 == 0)
+        await asyncio.sleep(0)
+
+
+async def test_level_that_does_not_come_to_rest_is_a_sensor_that_is_lost(pins: WatchedFactory) -> None:
+    pins.drive(PIN, high=True)
+    async with watching(debounce_s=0.05, unsteady_s=0.1) as watch:
+        await watch.ready()
+        await hum(pins, lambda: not watch.states[-1][0])
+        assert watch.states[-1][1].startswith(f"plug sensor plug-1 on GPIO{PIN} does not come to rest: check its wire")
+
+
+async def test_level_that_has_come_to_rest_again_is_told_before_the_sensor_works(pins: WatchedFactory) -> None:
+    async with watching(debounce_s=0.05, unsteady_s=0.1) as watch:
+        await watch.ready()
+        await hum(pins, lambda: not watch.states[-1][0])
+        pins.drive(PIN, high=True)
+        await watch.ready()
+        assert watch.said[-2:] == [True, (True, f"GPIO{PIN} is watched")]
 
 
 async def test_cancelled_sensor_has_given_its_pin_back(pins: WatchedFactory) -> None:

@@ -22,7 +22,7 @@ from agent.core.account import (
     turned,
 )
 from agent.core.tariff import Dimension, PriceComponent, Restrictions, Tariff, TariffElement
-from agent.core.tariff_usage import Activity
+from agent.core.tariff_usage import Activity, Span
 from agent.model import EndReason
 
 NOON = datetime(2026, 3, 2, 12, tzinfo=UTC)
@@ -91,6 +91,66 @@ def test_a_register_that_went_back_adds_nothing_and_counts_on_from_there() -> No
     account = read(read(metered(), after(10), 3, UNPRICED), after(20), 10, UNPRICED)
     assert (account.energy_wh, account.register_wh) == (7, 10)
     assert account.remarks == (Remark.METER_WENT_BACK,)
+
+
+EXCHANGED_WH = 9_000_000
+DC_W = 400_000
+
+
+def test_a_register_that_leapt_adds_nothing_and_counts_on_from_there() -> None:
+    account = read(read(metered(), after(60), 2000, UNPRICED), after(120), EXCHANGED_WH, UNPRICED)
+    assert (account.energy_wh, account.register_wh) == (1000, EXCHANGED_WH)
+    account = ended(account, after(180), EXCHANGED_WH + 500, UNPRICED, EndReason.SAME_CARD)
+    assert (account.energy_wh, account.remarks) == (1500, (Remark.METER_JUMPED,))
+
+
+def test_a_leap_that_the_end_brings_is_not_billed() -> None:
+    account = ended(metered(), after(60), EXCHANGED_WH, UNPRICED, EndReason.SAME_CARD)
+    assert (account.energy_wh, kwh(account), account.remarks) == (0, ["0.0000"], (Remark.METER_JUMPED,))
+
+
+def test_a_leap_after_a_power_cut_is_not_billed() -> None:
+    account = from_json(to_json(resumed(read(metered(), after(60), 2000, UNPRICED), after(180))))
+    account = read(account, after(181), EXCHANGED_WH, UNPRICED)
+    account = ended(account, after(240), EXCHANGED_WH + 500, UNPRICED, EndReason.SAME_CARD)
+    assert (account.energy_wh, account.remarks) == (1500, (Remark.POWER_CUT, Remark.METER_JUMPED))
+
+
+def test_a_leap_after_a_night_of_the_same_value_is_not_billed() -> None:
+    account = turned(metered(), after(60), Activity.PARKING, 1000, UNPRICED)
+    account = read(account, after(36_000), 1000, UNPRICED)
+    assert read(account, after(36_005), EXCHANGED_WH, UNPRICED).energy_wh == 0
+
+
+@pytest.mark.parametrize("seconds", [1, 5, 60, 3600, 86_400])
+def test_what_the_fastest_charger_delivers_between_two_readings_is_billed(seconds: int) -> None:
+    drawn_wh = DC_W * seconds // 3600
+    account = read(metered(), after(seconds), 1000 + drawn_wh, UNPRICED)
+    assert (account.energy_wh, account.remarks) == (drawn_wh, ())
+
+
+def test_what_the_fastest_charger_delivers_in_a_silence_is_billed() -> None:
+    account = read(read(metered(), after(60), None, UNPRICED), after(7200), 1000 + 2 * DC_W, UNPRICED)
+    assert (account.energy_wh, account.remarks) == (2 * DC_W, (Remark.METER_SILENT,))
+
+
+def test_what_flowed_before_a_power_cut_is_billed_though_the_clock_stood_still_in_it() -> None:
+    account = resumed(read(metered(), after(60), 2000, UNPRICED), after(30))
+    assert read(account, after(31), 2000 + DC_W, UNPRICED).energy_wh == 1000 + DC_W
+
+
+def test_a_value_shown_again_may_be_old_and_cuts_nothing_off_the_next() -> None:
+    account = turned(metered(), after(3599), Activity.PARKING, 1000, UNPRICED)
+    assert read(account, after(3600), 1000 + DC_W, UNPRICED).energy_wh == DC_W
+
+
+@pytest.mark.parametrize("by", [timedelta(days=20_000), timedelta(days=-20_000)])
+def test_a_clock_put_right_neither_lets_a_leap_pass_nor_cuts_what_flowed(by: timedelta) -> None:
+    start = NOON if by < timedelta(0) else NOON - by
+    account = moved(read(begun(start, 1000, has_meter=True), start, 1000, UNPRICED), by, UNPRICED)
+    later = start + by + timedelta(hours=1)
+    assert read(account, later, 1000 + DC_W, UNPRICED).energy_wh == DC_W
+    assert read(account, later, EXCHANGED_WH, UNPRICED).energy_wh == 0
 
 
 def test_a_moment_before_the_last_counts_as_the_last() -> None:
@@ -163,6 +223,36 @@ def test_power_is_taken_over_a_minute_where_a_price_depends_on_it() -> None:
     account = read(account, after(60), 1100, pricing)
     assert [(period.energy_kwh, period.power.highest) for period in account.periods if period.power] == [
         (Decimal("0.1"), Decimal(6))
+    ]
+
+
+def bounded(kw: str) -> Pricing:
+    """One price from so many kW on, another below."""
+    return priced(Restrictions(min_power=Decimal(kw)), Restrictions())
+
+
+@pytest.mark.parametrize("end_s", [*range(180, 200), 239, 301, 1021])
+def test_the_last_seconds_of_a_charge_have_the_power_of_what_they_go_on_from(end_s: int) -> None:
+    account, pricing = metered(0), bounded("22")
+    for second in range(1, end_s + 1):
+        account = read(account, after(second), second * 11_000 // 36_000 * 10, pricing)
+    account = ended(account, after(end_s), account.register_wh, pricing, EndReason.SAME_CARD)
+    assert [period.power is not None and period.power.highest < 22 for period in account.periods] == [True]
+
+
+def test_a_charge_of_a_few_seconds_has_no_power() -> None:
+    account = ended(metered(), after(1), 1010, bounded("22"), EndReason.SAME_CARD)
+    assert [period.power for period in account.periods] == [Span(Decimal(0), Decimal("Infinity"))]
+    assert kwh(account) == ["0.0100"]
+
+
+def test_seconds_of_another_activity_do_not_go_on() -> None:
+    pricing = bounded("22")
+    account = turned(read(metered(), after(60), 1500, pricing), after(60), Activity.PARKING, 1500, pricing)
+    account = turned(account, after(62), Activity.CHARGING, 1510, pricing)
+    assert [(one.activity, one.power) for one in account.periods] == [
+        (Activity.CHARGING, Span(Decimal(30), Decimal(30))),
+        (Activity.PARKING, Span(Decimal(0), Decimal("Infinity"))),
     ]
 
 

@@ -2,11 +2,16 @@
 
 import asyncio
 import logging
+import math
+import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
 
 from agent.errors import StoreError
-from agent.runtime.records_queue import MOST_REFUSALS, RETRY_S, Job, RecordsQueue
+from agent.runtime.records_queue import MOST_REFUSALS, RETRY_S, Job, RecordsQueue, Write
+from agent.store.failures import explained
 from tests.scenario.virtual_time import played
 
 
@@ -156,3 +161,54 @@ async def test_broken_record_is_reported_and_does_not_keep_the_others_from_the_d
         await disk.queue.settled()
     assert "ALARM a record could not be made, and is lost" in caplog.text
     assert (disk.written, lost.done.cancelled()) == (["a"], True)
+
+
+async def too_large() -> int | None:
+    """What SQLite has no number for, as a store tells it."""
+    with closing(sqlite3.connect(":memory:")) as database, explained(Path("state.db"), "end a session"):
+        database.execute("SELECT ?", (10**24,))
+    return None
+
+
+async def breaks_a_constraint() -> int | None:
+    with closing(sqlite3.connect(":memory:")) as database, explained(Path("state.db"), "end a session"):
+        database.execute("CREATE TABLE session (id INTEGER NOT NULL)")
+        database.execute("INSERT INTO session VALUES (NULL)")
+    return None
+
+
+@pytest.mark.parametrize("write", [too_large, breaks_a_constraint])
+async def test_record_that_breaks_a_rule_by_itself_is_lost_with_an_alarm_and_refuses_nobody(
+    caplog: pytest.LogCaptureFixture, write: Write
+) -> None:
+    disk = Disk()
+    heard: list[float] = []
+    lost = disk.queue.add("end a session", write, on_refused=heard.append)
+    after = disk.add("a card")
+    with caplog.at_level(logging.CRITICAL):
+        async with asyncio.timeout(30):
+            await disk.queue.settled()
+    assert "evse=E1 ALARM can't end a session, and it is lost" in caplog.text
+    assert (lost.done.cancelled(), heard) == (True, [math.inf])
+    assert (disk.written, after.done.result(), disk.queue.is_refused) == (["a card"], 1, False)
+
+
+@played
+async def test_record_that_is_lost_after_the_disk_refused_leaves_no_refusal_behind() -> None:
+    disk = Disk()
+    disk.refuses = True
+
+    async def write() -> int | None:
+        if disk.refuses:
+            raise StoreError("disk full")
+        return await too_large()
+
+    disk.queue.add("end a session", write)
+    refused = []
+    await asyncio.sleep(RETRY_S / 2)
+    refused.append(disk.queue.is_refused)
+    disk.refuses = False
+    await asyncio.sleep(RETRY_S)
+    refused.append(disk.queue.is_refused)
+    assert refused == [True, False]
+    await disk.queue.stop(0.0)
