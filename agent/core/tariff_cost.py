@@ -20,7 +20,7 @@ from typing import assert_never
 from agent.core.tariff import Dimension, Price, PriceComponent, Tariff, ignored
 from agent.core.tariff_matching import active_components, unknowns
 from agent.core.tariff_periods import moment_in
-from agent.core.tariff_usage import Activity, ChargingPeriod, hours, progress_through, rounded
+from agent.core.tariff_usage import Activity, ChargingPeriod, hours, rounded, with_progress
 
 
 class Limit(StrEnum):
@@ -133,14 +133,17 @@ def _check_order(periods: Sequence[ChargingPeriod]) -> None:
 def _priced(tariff: Tariff, periods: Sequence[ChargingPeriod], tz: tzinfo) -> tuple[list[_Line], tuple[str, ...]]:
     lines: list[_Line] = []
     remarks: dict[str, None] = {}
-    for place, period in enumerate(periods):
-        moment = moment_in(period, progress_through(periods[:place], period))
+    started: set[bool] = set()
+    for period, progress in with_progress(periods):
+        moment = moment_in(period, progress)
         reservation = period.activity.is_reservation
         remarks.update(dict.fromkeys(unknowns(tariff, moment)))
         for dimension, active in active_components(tariff, moment, tz).items():
             what, quantity = _consumed(period, dimension)
-            if what is None and any(line.what is None and line.reservation is reservation for line in lines):
-                continue  # a start fee is paid for a session, not for each of its periods
+            if what is None:
+                if reservation in started:
+                    continue  # a start fee is paid for a session, not for each of its periods
+                started.add(reservation)
             lines.append(_Line(what, active.component, quantity, reservation))
     return lines, tuple(remarks)
 

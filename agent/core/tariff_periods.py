@@ -13,10 +13,10 @@ from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 
-from agent.core.tariff import Dimension, Tariff
+from agent.core.tariff import Tariff
 from agent.core.tariff_clock import clock_moments
-from agent.core.tariff_matching import Active, active_components
-from agent.core.tariff_usage import ChargingPeriod, Moment, Progress, Span, Usage, progress_through, rounded
+from agent.core.tariff_matching import active_components
+from agent.core.tariff_usage import ChargingPeriod, Course, Moment, Progress, Span, Usage, rounded
 
 _MICROSECOND = timedelta(microseconds=1)
 
@@ -49,15 +49,18 @@ def charging_periods(
     more readings on the same straight line change no price, but for the 0.1 Wh to which OCPI writes a cut. Raises
     ValueError when a usage begins before the one before it ended.
     """
-    periods = list(after)
+    periods, course = list(after), Course()
+    began = [course.add(period) for period in periods]
     for usage in usages:
         if periods and usage.start < periods[-1].end:
             raise ValueError(f"a usage starts at {usage.start}, before the last one ended at {periods[-1].end}")
-        for period in cut(tariff, usage, progress_through(periods, usage), tz):
-            if periods and _continues(tariff, periods, period, tz):
+        for period in cut(tariff, usage, course.until(usage), tz):
+            progress = course.add(period)
+            if periods and _continues(tariff, (periods[-1], began[-1]), (period, progress), tz):
                 periods[-1] = _joined(periods[-1], period)
             else:
                 periods.append(period)
+                began.append(progress)
     return tuple(periods)
 
 
@@ -152,17 +155,15 @@ def _thresholds(tariff: Tariff) -> list[Decimal]:
     return sorted(bounds)
 
 
-def _continues(tariff: Tariff, periods: Sequence[ChargingPeriod], coming: ChargingPeriod, tz: tzinfo) -> bool:
-    last = periods[-1]
+def _continues(
+    tariff: Tariff, last: tuple[ChargingPeriod, Progress], coming: tuple[ChargingPeriod, Progress], tz: tzinfo
+) -> bool:
+    """Whether the second is more of the first; each with how far the session had come when it began."""
     return (
-        last.end == coming.start
-        and last.activity is coming.activity
-        and _active_in(tariff, periods[:-1], last, tz) == _active_in(tariff, periods, coming, tz)
+        last[0].end == coming[0].start
+        and last[0].activity is coming[0].activity
+        and active_components(tariff, moment_in(*last), tz) == active_components(tariff, moment_in(*coming), tz)
     )
-
-
-def _active_in(tariff: Tariff, before: Sequence[Usage], period: ChargingPeriod, tz: tzinfo) -> dict[Dimension, Active]:
-    return active_components(tariff, moment_in(period, progress_through(before, period)), tz)
 
 
 def _joined(first: ChargingPeriod, second: ChargingPeriod) -> ChargingPeriod:

@@ -3,13 +3,15 @@
 Only what pricing needs: OCPI's CdrDimensions are written from these elsewhere. All times are in UTC.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from fractions import Fraction
+from typing import TypeVar
 
+_Used = TypeVar("_Used", bound="Usage")
 _HOUR = timedelta(hours=1)
 DECIMALS = 4
 """OCPI 2.2.1 types, number: "use 4 decimals"."""
@@ -125,14 +127,32 @@ class Moment:
         return self.at - self.progress.started_at
 
 
-def progress_through(usages: Iterable[Usage], coming: Usage) -> Progress:
-    """How far the session is after the usages, as seen by the one that comes next.
+class Course:
+    """How far a session has come, carried along from usage to usage: of those there may be thousands.
 
     Duration and energy of the session count from its own start: a reservation before it has its own.
     """
-    own = [usage for usage in usages if usage.activity.is_reservation == coming.activity.is_reservation]
-    energy = sum((usage.energy_kwh for usage in own), Decimal(0))
-    return Progress(own[0].start if own else coming.start, energy)
+
+    def __init__(self) -> None:
+        self._progress: dict[bool, Progress] = {}
+
+    def until(self, coming: Usage) -> Progress:
+        """As seen by the usage that comes next."""
+        return self._progress.get(coming.activity.is_reservation) or Progress(coming.start)
+
+    def add(self, usage: Usage) -> Progress:
+        """The usage that came next; returns how far the session had come when it began."""
+        before = self.until(usage)
+        energy_kwh = before.energy_kwh + usage.energy_kwh
+        self._progress[usage.activity.is_reservation] = Progress(before.started_at, energy_kwh)
+        return before
+
+
+def with_progress(usages: Iterable[_Used]) -> Iterator[tuple[_Used, Progress]]:
+    """The usages of a session in their order, and how far it had come when each began."""
+    course = Course()
+    for usage in usages:
+        yield usage, course.add(usage)
 
 
 def hours(duration: timedelta) -> Fraction:

@@ -15,20 +15,21 @@ has taken the report. What to do then:
 """
 
 import ssl
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import uuid4
 
 from agent.errors import ConfigError
 from agent.model import Outcome
+from agent.ocpi import envelope
 from agent.ocpi.addressing import Encoding, Headers, Party, addressing, check_url, slashed
 from agent.ocpi.answers import NOBODY_THERE, data_of, envelope_of, without
 from agent.ocpi.cdrs import CDR, Cdr, CdrToken
 from agent.ocpi.client import tls_context
 from agent.ocpi.connection import Connection, Reply
 from agent.ocpi.discovery import Discovery
-from agent.ocpi.envelope import Envelope
+from agent.ocpi.envelope import UNREADABLE, Envelope
 from agent.ocpi.failures import Failure
 from agent.ocpi.objects import OurObject, encode
 from agent.ocpi.paging import joined, origin, same_origin, server
@@ -48,6 +49,7 @@ _LONGEST_URL = 2048
 """Characters of a stored CDR's address. OCPI allows 255; a longer one is kept, but a record has no room for a novel."""
 
 
+_REFUSALS = frozenset({Outcome.REJECTED, Outcome.UNKNOWN})
 _JSON = (b"Content-Type", b"application/json")
 
 
@@ -161,12 +163,17 @@ class ReportClient:
         url = self._ended(url)
         reply = await self._connection.send("POST", url, headers, most_bytes=_ANSWER + 2 * len(body), content=body)
         if isinstance(reply, Reply) and reply.status == 409 and (again or reply.repeated):
-            return Posted(_location(reply, url), created=False)
+            return Posted(self._location(reply, url), created=False)
+        if isinstance(reply, Reply) and reply.status == 201 and not reply.body.strip():
+            # Created, says HTTP, and where, says the Location that the chapter asks for: of an envelope it says little.
+            where = self._location(reply, url)
+            if where is not None:
+                return Posted(where, created=True)
         answer = self._answer("cdrs", reply, cdr.cdr_token, bare_404_is_answer=False)
         if isinstance(answer, Failure):
             return answer
         assert isinstance(reply, Reply)
-        return Posted(_location(reply, url), created=reply.status == 201)
+        return Posted(self._location(reply, url), created=reply.status == 201)
 
     async def get_cdr(
         self, url: str, cdr: Cdr, *, correlation_id: str | None = None, to: Party | None = None
@@ -235,8 +242,15 @@ class ReportClient:
     def _answer(
         self, module: Module, reply: Reply | Failure, token: CdrToken, *, bare_404_is_answer: bool
     ) -> Envelope | Failure:
-        """The envelope of a success. Where nothing of OCPI is any more, a discovered address is forgotten."""
+        """The envelope of a success. Where nothing of OCPI is any more, a discovered address is forgotten.
+
+        An HTTP 4xx decides about a report only with OCPI's 2xxx beside it; else a gateway has sent it, or a server in
+        trouble, and it is a SERVER_ERROR. A PATCH may be refused by any: after it comes a PUT.
+        """
         answer = envelope_of(reply, self._secrets(token), bare_404_is_answer=bare_404_is_answer)
+        is_patch = bare_404_is_answer
+        if not is_patch and isinstance(answer, Failure) and isinstance(reply, Reply) and _is_of_the_way(reply, answer):
+            return replace(answer, outcome=Outcome.SERVER_ERROR)
         if answer == NOBODY_THERE:
             self._urls[module] = self._configured[module]
         return answer
@@ -258,6 +272,14 @@ class ReportClient:
         except ValueError as error:
             return self._failure(Outcome.REJECTED, f"not sent: {error}")
 
+    def _location(self, reply: Reply, url: str) -> str | None:
+        """Where the peer says that it keeps what was posted to `url`. One with our credentials in it is not kept."""
+        said = reply.headers.get("location", "")
+        location = joined(url, said)
+        if not said.strip() or len(location) > _LONGEST_URL or check_url(location) is not None:
+            return None
+        return None if any(secret in location for secret in self._addressing.secrets) else location
+
     def _ended(self, url: str) -> str:
         return slashed(url) if self._trailing_slash else url
 
@@ -272,9 +294,11 @@ def _below(url: str, *segments: str) -> str:
     return urlunsplit(parts._replace(path=path, fragment=""))
 
 
-def _location(reply: Reply, url: str) -> str | None:
-    """Where the peer says that it keeps what was posted to `url`."""
-    location = joined(url, reply.headers.get("location", ""))
-    if not reply.headers.get("location", "").strip() or len(location) > _LONGEST_URL:
-        return None
-    return location if check_url(location) is None else None
+def _is_of_the_way(reply: Reply, failure: Failure) -> bool:
+    """Whether nobody who understood the report has refused it: no word of OCPI against it stands in the answer."""
+    if not 400 <= reply.status < 500 or reply.status == 409 or failure.outcome not in _REFUSALS:
+        return False
+    try:
+        return not 2000 <= envelope.decode(reply.body).status_code < 3000
+    except UNREADABLE:
+        return True

@@ -10,7 +10,7 @@ import logging
 import math
 import random
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final, Protocol
 
 from agent.charges import Report, ReportKind
@@ -42,7 +42,12 @@ _SHARE: Final = 20
 _MOST_REST_S: Final = 10.0
 """But however long a busy disk takes for it, nobody waits longer for the next time."""
 
-_NO_CLIENT: Final = "no-peer: there is no such peer now; register it, or its reports stay where they are"
+_LONG: Final = timedelta(days=1)
+"""A CDR that a peer fails at for longer needs somebody who asks it why."""
+
+_NO_CLIENT: Final = (
+    "ALARM no-peer: there is no such peer now; its reports are kept until it is a [[peer]] or registered"
+)
 _CREDENTIALS: Final = "ALARM it rejects our credentials token, so nothing reaches it: renew them, see `peers check`"
 _NO_CDRS: Final = "ALARM it takes no CDRs, so nothing is billed through it; they are kept. Ask its operator"
 _NO_SESSIONS: Final = "it takes no sessions, and is told of none; CDRs go to it all the same"
@@ -106,6 +111,8 @@ class Delivery:
         self._random = random
         self._clock = clock
         self._lanes: dict[str, Lane] = {}
+        self._clients: dict[str, ReportClient] = {}
+        """By whom each lane's peer was told last: a peer that has another one since is no longer what failed."""
         self._workers: dict[str, asyncio.Task[None]] = {}
         self._woken = asyncio.Event()
         self._sending = Sending(settings.request_s)
@@ -150,7 +157,12 @@ class Delivery:
         commits = self._outbox.commits()
         if commits is None or commits != self._seen or now >= self._look_at:
             return True
-        return any(self._client(peer) is not None for peer in self._orphans)
+        return any(self._client(peer) is not None for peer in self._orphans) or bool(self._renewed())
+
+    def _renewed(self) -> list[str]:
+        """The peers that have another client than their lane was made for, and are told nothing just now."""
+        now = {peer: self._client(peer) for peer in self._clients.keys() - self._workers.keys()}
+        return [peer for peer, client in now.items() if client is not None and client is not self._clients[peer]]
 
     async def _pause(self) -> None:
         """A moment, or until a worker is done."""
@@ -178,6 +190,7 @@ class Delivery:
         now = self._time()
         self._not_before = now + min(_SHARE * (now - began), _MOST_REST_S)
         self._remember(due, now)
+        self._renew(now)
         self._orphans.clear()
         cases = by_peer(due)
         if self._most > _CASES and max(map(len, cases.values()), default=0) < self._most // 2:
@@ -193,18 +206,28 @@ class Delivery:
         for lane in self._lanes.values():
             lane.keep_only(keys, now)
 
+    def _renew(self, now: float) -> None:
+        """Who has registered anew, or has other credentials, is told at once."""
+        for peer in self._renewed():
+            del self._clients[peer]
+            self._lanes[peer].renewed(now)
+            self._said = {(known, words) for known, words in self._said if known != peer}
+
     def _set_to_work(self, peer: str, cases: list[Case], now: float) -> None:
-        if self._client(peer) is None:
+        client = self._client(peer)
+        if client is None:
             self._orphans.add(peer)
-            self._say_once(peer, _NO_CLIENT, logging.WARNING)
+            self._say_once(peer, _NO_CLIENT, logging.CRITICAL)
             news = [report for case in cases for report in case.reports if self._is_news(report, _NO_CLIENT)]
             if news:
                 self._start(peer, self._note_all(news, _NO_CLIENT))
             return
         self._said.discard((peer, _NO_CLIENT))
+        self._clients.setdefault(peer, client)
         lane = self._lanes.setdefault(peer, Lane(peer, self._settings, self._random))
         ready = lane.ready(cases, now)
-        if len(cases) >= self._most < _MOST_CASES and not lane.is_left_alone(now) and all(map(lane.has_stuck, ready)):
+        hopeful = sum(lane.is_hopeful(case, now) for case in cases)
+        if hopeful >= self._most < _MOST_CASES and not lane.is_left_alone(now) and all(map(lane.has_stuck, ready)):
             # All that was read has failed before. Behind it there is something that has not, and must not wait for it.
             self._most *= 2
             self._look_at = -math.inf
@@ -270,7 +293,7 @@ class Delivery:
         elif fate_of(result) is Fate.REFUSED:
             await self._refused(report, result)
         elif fate_of(result) is Fate.NOT_OFFERED and report.kind is ReportKind.SESSION:
-            await self._outbox.told(report.authorization_id, report.revision)
+            await self._outbox.session_rejected(report.authorization_id, report.revision, "it takes no sessions")
             self._say_once(report.peer, _NO_SESSIONS, logging.INFO, result)
         else:
             await self._failed(lane, report, result)
@@ -310,6 +333,12 @@ class Delivery:
         elif fate_of(failure) is Fate.THIS_ONE_WAITS:
             words = "peer %s has not taken %s: %s; next try in %.0f s"
             log.log(level, words, lane.peer, _name(report), _words(failure), wait_s)
+        if (
+            report.kind is ReportKind.CDR
+            and self._now() - report.since > _LONG
+            and fate_of(failure) is Fate.THIS_ONE_WAITS
+        ):
+            self._say_once(lane.peer, f"ALARM it has not taken {_name(report)} for a day", logging.CRITICAL, failure)
         await self._note(report, _words(failure))
 
     def _settled(self, lane: Lane, report: Report) -> None:

@@ -21,6 +21,10 @@ _OUTAGE = 3
 _MOST_STUMBLES = 5
 """So many reports in a row that the peer failed at, and it is the peer: a proxy says 503 for a server that is gone."""
 
+_ANSWERS_S = 120.0
+"""A peer that answers, with errors only, is left alone for no longer: it may be these reports that it fails at, or,
+behind a hub, those whom they are for. A live session behind them must not wait for an hour at each."""
+
 Key = tuple[ReportKind, int]
 """A session by its authorization, a CDR by its number."""
 
@@ -67,7 +71,6 @@ _FATES: Final[Mapping[Outcome, Fate]] = {
     Outcome.RATE_LIMITED: Fate.ALL_WAIT,
     Outcome.UNAUTHORIZED: Fate.ALL_WAIT,
     Outcome.BREAKER_OPEN: Fate.ALL_WAIT,
-    Outcome.OCPI_ERROR: Fate.ALL_WAIT,
 }
 
 
@@ -129,8 +132,15 @@ class Lane:
     _told_at: dict[int, float] = field(default_factory=dict, init=False)
 
     def ready(self, cases: Iterable[Case], now: float) -> list[Case]:
-        """Those that may go, what has not failed yet first: one that can't be told must not keep the rest waiting."""
-        return sorted((case for case in cases if self.ready_at(case) <= now), key=self._failed_at)
+        """Those that may go, what has not failed yet first: one that can't be told must not keep the rest waiting.
+
+        Nor may many of them: where the peer has failed at the last ones, every other time it is asked with the newest.
+        """
+        found = sorted((case for case in cases if self.ready_at(case) <= now), key=self._failed_at)
+        fresh = [place for place, case in enumerate(found) if not self.has_stuck(case)]
+        if fresh and self._stumbles >= _MOST_STUMBLES and self.failures % 2:
+            found.insert(0, found.pop(fresh[-1]))
+        return found
 
     def ready_at(self, case: Case) -> float:
         """From when on a case may go: when its first report may. Or a later one, if the first is a session overdue."""
@@ -185,13 +195,27 @@ class Lane:
         """Nothing goes to the peer for the time that is returned."""
         self.failures += 1
         asked_s = min(failure.retry_after_s or 0.0, self.settings.most_s)
-        wait_s = max(self._wait_s(self.failures), asked_s)
+        wait_s = wait_after(self.failures, self.settings)
+        if fate_of(failure) is Fate.THIS_ONE_WAITS:
+            wait_s = min(wait_s, _ANSWERS_S)
+        wait_s = max(self._jittered(wait_s), asked_s)
         self._until = now + wait_s
         return wait_s
+
+    def renewed(self, now: float) -> None:
+        """The peer has another address or other credentials: what was waited out of the old ones is over."""
+        self.failures, self._stumbles = 0, 0
+        self._until = self._cdrs_until = -math.inf
+        for trouble in self._troubles.values():
+            trouble.until = now
 
     def is_left_alone(self, now: float) -> bool:
         """Whether nothing at all goes to the peer for now."""
         return self._until > now
+
+    def is_hopeful(self, case: Case, now: float) -> bool:
+        """Whether more than CDRs that the peer does not take at all waits in it."""
+        return case.reports[0].kind is ReportKind.SESSION or self._cdrs_until <= now
 
     def has_stuck(self, case: Case) -> bool:
         """Whether the first report of a case has failed."""

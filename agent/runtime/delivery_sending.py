@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Final
 
 from agent.charges import Report, ReportKind
@@ -16,6 +16,10 @@ from agent.runtime.delivery_lane import Fate, fate_of
 
 _MOST_KNOWN: Final = 64
 """Sessions whose last told state is kept, some KB each: more than run at once. One that is not here is PUT whole."""
+
+
+_CLOCK_SET_FROM: Final = datetime(2020, 1, 1, tzinfo=UTC)
+"""A time before is that of a machine that does not know it."""
 
 
 class Sending:
@@ -80,5 +84,8 @@ class Sending:
         return await client.post_cdr(cdr, again=again)
 
     def _is_of_this_process(self, cdr: Cdr) -> bool:
-        """Whether it was sealed in this one's time, so that no other can have posted it. In doubt it was not."""
-        return self._began is not None and cdr.last_updated >= self._began
+        """Whether it was sealed in this one's time, so that no other can have posted it. In doubt it was not.
+
+        It is in doubt where this one began without knowing the time, in 1970: then every CDR seems to be newer.
+        """
+        return self._began is not None and _CLOCK_SET_FROM <= self._began <= cdr.last_updated

@@ -4,24 +4,25 @@ Why they say it so is in `docs/decisions/0011-what-a-session-and-its-cdr-say.md`
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Final
 
 import msgspec
+from msgspec import structs
 
 from agent.core import tariff as core
 from agent.core.account import Account, Pricing, Remark, asks_for_power, settled
 from agent.core.tariff_cost import Cost, cost
 from agent.core.tariff_matching import active_components
 from agent.core.tariff_periods import moment_in
-from agent.core.tariff_usage import Activity, ChargingPeriod, hours, progress_through, rounded
-from agent.model import Recorded, Source
+from agent.core.tariff_usage import Activity, ChargingPeriod, hours, rounded, with_progress
+from agent.model import Outcome, Recorded, Source
 from agent.ocpi import cdrs
 from agent.ocpi.cdrs import CDR, AuthMethod, Cdr, CdrDimension, CdrDimensionType, CdrLocation, CdrToken, GivenReference
 from agent.ocpi.objects import Lenient, OurObject, encode
-from agent.ocpi.sessions import Session, SessionStatus
+from agent.ocpi.sessions import SESSION, Session, SessionStatus
 from agent.ocpi.tariffs import Price, Tariff
 from agent.ocpi.tokens import TokenType
 from agent.runtime.tariff_terms import terms_of
@@ -42,7 +43,8 @@ _SENTENCES: Final = {
     Remark.NO_METER: "No energy meter: energy was not measured.",
     Remark.METER_LATE: "Energy was not measured from the start.",
     Remark.METER_SILENT: "The energy meter was silent for a while.",
-    Remark.METER_WENT_BACK: "The energy meter went back.",
+    Remark.METER_WENT_BACK: "The meter went back.",
+    Remark.METER_JUMPED: "A meter leap is ignored.",
     Remark.POWER_CUT: "Resumed after a power cut.",
     Remark.END_UNSEEN: "Its end was not seen: ended as last recorded.",
     Remark.CLOCK_CORRECTED: "The clock was corrected.",
@@ -55,6 +57,7 @@ _SENTENCES: Final = {
 """Short: all that one session can come to has to fit into a CDR's remark."""
 
 _NO_TARIFF: Final = "No tariff was valid: a total_cost of 0 does not mean free of charge."
+_NOT_MEASURED: Final = "What was drawn is not known: a total_cost of 0 does not mean free of charge."
 _NO_PRICE: Final = "The tariff has no price for this: a total_cost of 0 does not mean free of charge."
 
 
@@ -93,7 +96,9 @@ class Documents:
         owner = {"country": entry.country_code, "party": entry.party_id, "contract": entry.contract_id}
         missing = [name for name, value in owner.items() if not value]
         if missing:
-            return f"the card's owner can't be billed: its {' and '.join(missing)} is not known"
+            *first, last = missing
+            what = f"{', '.join(first)} and {last} are" if first else f"{last} is"
+            return f"the card's owner can't be billed: its {what} not known"
         try:
             encode(_Facts(cdr_token=_token(recorded), authorization_reference=_reference(recorded)))
         except ValueError as error:
@@ -101,11 +106,19 @@ class Documents:
         return None
 
     def session(
-        self, session_id: str, recorded: Recorded, account: Account, *, ended: bool, changed_at: datetime
+        self,
+        session_id: str,
+        recorded: Recorded,
+        account: Account,
+        *,
+        ended: bool,
+        changed_at: datetime,
+        billed: bool = True,
     ) -> bytes:
         """OCPI 2.2.1 mod_sessions, Session. While it runs every later one is reached by a PATCH from this one.
 
-        But for a clock that is put right: that changes what was told already.
+        But for a clock that is put right: that changes what was told already. One that has ended and is not `billed`
+        is INVALID, and costs nothing that could be told.
         """
         so_far = settled(account, self.pricing)
         complete = so_far.periods if ended else account.periods[:-1]
@@ -115,7 +128,7 @@ class Documents:
             id=session_id,
             start_date_time=account.started_at,
             end_date_time=account.until if ended else None,
-            kwh=Decimal(account.energy_wh or 0).scaleb(-3),
+            kwh=_kwh(account),
             cdr_token=_token(recorded),
             auth_method=_auth_method(recorded),
             authorization_reference=_reference(recorded),
@@ -125,8 +138,8 @@ class Documents:
             meter_id=self._meter_of(account),
             currency=self._tariff.currency,
             charging_periods=self._periods(complete, account),
-            total_cost=self._cost_so_far(so_far, so_far.periods if ended else account.periods),
-            status=SessionStatus.COMPLETED if ended else SessionStatus.ACTIVE,
+            total_cost=self._cost_so_far(so_far, so_far.periods if ended else account.periods) if billed else None,
+            status=_ended_as(billed=billed) if ended else SessionStatus.ACTIVE,
             last_updated=changed_at,
         )
         return encode(own)
@@ -154,13 +167,13 @@ class Documents:
             total_cost=_price(costs.total),
             total_fixed_cost=_price_of(costs.fixed),
             total_energy=costs.total_energy,
-            total_energy_cost=_price_of(costs.energy),
+            total_energy_cost=None if whole.metered_from is None else _price_of(costs.energy),
             total_time=costs.total_time,
             total_time_cost=_price_of(costs.time),
             total_parking_time=costs.total_parking_time,
             total_parking_cost=_price_of(costs.parking),
             total_reservation_cost=_price_of(costs.reservation),
-            remark=_remark(whole.remarks, costs, tariff),
+            remark=_remark(whole, costs, tariff),
             last_updated=changed_at,
         )
         return encode(own)
@@ -183,10 +196,8 @@ class Documents:
         """Whether anything was consumed that has a price."""
         return any(
             active.component.price and _is_consumed(dimension, period)
-            for place, period in enumerate(periods)
-            for dimension, active in active_components(
-                tariff, moment_in(period, progress_through(periods[:place], period)), self.pricing.tz
-            ).items()
+            for period, progress in with_progress(periods)
+            for dimension, active in active_components(tariff, moment_in(period, progress), self.pricing.tz).items()
         )
 
     def _meter_of(self, account: Account) -> str | None:
@@ -218,6 +229,46 @@ class Figures:
     """None: no cost is given, or no VAT applies."""
     is_credit: bool
     """Takes back the CDR that it names: `excl_vat` and `incl_vat` are negative."""
+
+
+def owned(recorded: Recorded) -> Recorded:
+    """The same, with the owner of a card that no list named: the peer that allowed it late, and said whose it is."""
+    entry = recorded.entry
+    tokens = [late.answer for late in recorded.late if late.joined and late.answer.outcome is Outcome.ALLOWED]
+    answer = next((answer for answer in tokens if answer.token is not None), None)
+    if entry.contract_id or answer is None or answer.token is None:
+        return recorded
+    token = answer.token
+    known = replace(
+        entry,
+        peer=answer.peer,
+        country_code=token.country_code,
+        party_id=token.party_id,
+        contract_id=token.contract_id,
+        token_uid=token.uid,
+    )
+    return replace(recorded, entry=known)
+
+
+def never_billed(session: bytes, account: Account, changed_at: datetime) -> bytes:
+    """A session that was told, as it is to be told now that it is over and nobody can be billed for it.
+
+    Raises ValueError for what is no session of OCPI.
+    """
+    told = SESSION.decode(session)
+    return encode(
+        structs.replace(
+            told,
+            start_date_time=account.started_at,
+            end_date_time=account.until,
+            kwh=_kwh(account),
+            # Of no use without a bill, and of another time where the clock was put right.
+            charging_periods=(),
+            total_cost=None,
+            status=_ended_as(billed=False),
+            last_updated=changed_at,
+        )
+    )
 
 
 def credit_of(cdr: bytes, at: datetime) -> tuple[str, bytes]:
@@ -256,6 +307,15 @@ class _Said(msgspec.Struct):
 
 
 _FIGURES: Final = Lenient(_Said)
+
+
+def _ended_as(*, billed: bool) -> SessionStatus:
+    """OCPI 2.2.1 mod_sessions, SessionStatus: after COMPLETED comes a CDR, INVALID "will not be billed"."""
+    return SessionStatus.COMPLETED if billed else SessionStatus.INVALID
+
+
+def _kwh(account: Account) -> Decimal:
+    return Decimal(account.energy_wh or 0).scaleb(-3)
 
 
 def _token(recorded: Recorded) -> CdrToken:
@@ -313,17 +373,32 @@ def _has_minimum(tariff: core.Tariff) -> bool:
     return least is not None and (least.excl_vat > 0 or (least.incl_vat or 0) > 0)
 
 
-def _remark(remarks: Iterable[Remark], costs: Cost, tariff: core.Tariff | None) -> str | None:
+def _remark(account: Account, costs: Cost, tariff: core.Tariff | None) -> str | None:
     """What fits, by whole sentences; what bears on the amounts first."""
-    sentences = [_SENTENCES[remark] for remark in sorted(set(remarks), key=list(Remark).index)]
-    parts = (costs.fixed, costs.energy, costs.time, costs.parking, costs.reservation)
-    if not costs.total.excl_vat and all(part is None for part in parts):
-        sentences.insert(0, _NO_TARIFF if tariff is None else _NO_PRICE)
+    remarks = sorted(set(account.remarks), key=list(Remark).index)
+    sentences = [*_why_zero(account, costs, tariff), *(_SENTENCES[remark] for remark in remarks)]
     text = ""
     for sentence in (*sentences, *(f"{remark[:1].upper()}{remark[1:]}." for remark in costs.remarks)):
         longer = f"{text} {sentence}".lstrip()
         text = longer if len(longer) <= _LONGEST_REMARK else text
     return text or None
+
+
+def _why_zero(account: Account, costs: Cost, tariff: core.Tariff | None) -> Iterable[str]:
+    """What else a total of 0 may be taken for, where the tariff does not say that it is free."""
+    if costs.total.excl_vat:
+        return
+    if tariff is None:
+        yield _NO_TARIFF
+    elif all(part is None for part in (costs.fixed, costs.energy, costs.time, costs.parking, costs.reservation)):
+        yield _NO_PRICE
+    elif account.metered_from is None and costs.energy is not None and _prices_energy(tariff):
+        yield _NOT_MEASURED
+
+
+def _prices_energy(tariff: core.Tariff) -> bool:
+    components = [element.component(core.Dimension.ENERGY) for element in tariff.elements]
+    return any(component is not None and component.price for component in components)
 
 
 def _price(price: core.Price) -> Price:

@@ -33,6 +33,7 @@ from agent.errors import StoreError
 from agent.model import EndReason, Entry, LateAnswer, Recorded
 from agent.ports import Journal, Sessions
 from agent.runtime.clock import Clock
+from agent.runtime.documents import owned
 from agent.runtime.records_queue import Job, RecordsQueue
 from agent.runtime.sealing import Documents, DocumentsBy, sealed
 
@@ -41,7 +42,7 @@ __all__ = ["UNRECORDED_S", "Documents", "Ledger", "LedgerSettings"]
 log = logging.getLogger(__name__)
 
 UNRECORDED_S = 20.0
-"""How long a session may run whose beginning the disk refuses to take."""
+"""How long a session may run whose beginning the disk does not take."""
 JUMP = timedelta(seconds=2)
 """A wall clock that differs by more from the one that only runs on was put right; less is the two drifting apart."""
 
@@ -85,6 +86,8 @@ class _Running:
     """Writes its newest account when its turn comes."""
     is_to_be_told: bool = False
     """With the next one."""
+    is_overdue: bool = False
+    """More is at stake than the settings allow, and somebody was alarmed."""
     told: bytes | None = None
     """The last OCPI Session that its peer was, or is, to be told. Written for that alone: it may be long."""
     persisted_wh: int = 0
@@ -152,30 +155,59 @@ class Ledger:
         """Keep what a session of this authorization will have to say; of several only the last may run."""
         self._facts = {authorization_id: Recorded(authorization_id, entry)}
 
-    def found(self, left: Open) -> None:
-        """Take up what the last start left open."""
-        self._facts = {left.authorization.id: left.authorization}
+    def found(self, left: Open) -> bool:
+        """Take up what the last start left open. False: its account can't be read, and it is ended on record."""
+        facts = owned(left.authorization)
+        self._facts = {facts.id: facts}
         if left.session is not None:
-            self._running = self._taken_up(left.authorization, left.session)
+            try:
+                self._running = self._taken_up(facts, left.session)
+            except ValueError as error:
+                self._end_unreadable(facts, left.session, error)
+                return False
+        return True
+
+    def _end_unreadable(self, facts: Recorded, session: SessionRecord, error: ValueError) -> None:
+        """Unbilled, as it was last persisted: its row says more than nothing, and others are to charge here again."""
+        log.critical("evse=%s ALARM session %d can't be read back, and so can't be billed: %s",
+                     self._evse_uid, facts.id, error)  # fmt: skip
+        self._facts = {}
+        record = replace(
+            session,
+            changed_at=max(self._clock.now(), session.changed_at + timedelta(seconds=1)),
+            ended_at=session.changed_at,
+            ended_because=EndReason.RESTART,
+        )
+        known = begun(session.started_at, None, has_meter=True)
+        known = replace(known, until=session.changed_at, energy_wh=session.energy_wh)
+        final, _ = sealed(record, facts, known, f"its account can't be read: {error}")
+        self._queue.add("end a session", lambda: self._sessions.end(final, None, None))
+
+    def gone_s(self, session: SessionRecord) -> float | None:
+        """Seconds since a session that was found was last accounted; None: nobody knows. Raises ValueError."""
+        # Not since `changed_at`, which is ahead of the time where the clock was put back, and `monotonic_s` by as much.
+        until = from_json(session.account).until
+        moment = session.monotonic_s - (session.changed_at - until).total_seconds()
+        return self._clock.since(session.boot_id, moment, until, wall_known=session.clock_known)
 
     def _taken_up(self, facts: Recorded, session: SessionRecord) -> _Running:
-        clock = self._clock
-        gone_s = clock.since(session.boot_id, session.monotonic_s, session.changed_at, wall_known=session.clock_known)
+        clock, gone_s = self._clock, self.gone_s(session)
+        is_same_boot = clock.is_boot(session.boot_id)
         documents = self._documents_of(session)
         pricing = self._pricing_of(documents)
         account, changed_at, known = from_json(session.account), session.changed_at, session.clock_known
-        if gone_s is None and not known:
+        if gone_s is None and not known and not is_same_boot:
             # Nobody will ever know when it was; before this boot began, and for as long as it lasted.
             by = clock.at(0.0) - account.until
             account, changed_at = noted(moved(account, by, pricing), Remark.CLOCK_UNKNOWN), changed_at + by
             known = clock.is_known
         moment, wall = clock.monotonic(), clock.now()
-        if gone_s is not None and session.boot_id == clock.boot_id:
+        if is_same_boot:
             wall = changed_at + timedelta(seconds=moment - session.monotonic_s)
         return _Running(
             facts, documents, pricing, session.session_id, account, wall, moment, changed_at, known,
-            is_placed=gone_s is not None or not session.clock_known, told_as_of=changed_at, has_begun=True,
-            told=session.object,
+            is_placed=is_same_boot or gone_s is not None or not session.clock_known, told_as_of=changed_at,
+            has_begun=True, told=session.object,
         )  # fmt: skip
 
     def _documents_of(self, session: SessionRecord) -> Documents | str:
@@ -196,6 +228,8 @@ class Ledger:
             account, account.started_at, at, account.started_at, self._clock.is_known,
         )  # fmt: skip
         self._persist(at, tell=True)
+        # A disk that hangs refuses nothing: see `_put_refused` for one that does.
+        asyncio.get_running_loop().call_later(UNRECORDED_S, self._unbegun, self._running)
 
     async def confirmed(self) -> None:
         """Return once the session that was found is on disk again, as it is. Raises StoreError."""
@@ -247,7 +281,7 @@ class Ledger:
         if facts is None:
             return
         entry = replace(facts.entry, authorization_reference=late.answer.authorization_reference)
-        self._facts[authorization_id] = facts = replace(facts, entry=entry, late=(*facts.late, late))
+        self._facts[authorization_id] = facts = owned(replace(facts, entry=entry, late=(*facts.late, late)))
         if self._running is not None and self._running.facts.id == authorization_id:
             self._running.facts = facts
             self._persist(self._clock.monotonic(), tell=True)
@@ -264,10 +298,7 @@ class Ledger:
         self._queue.drop(running.persisting)
         end = None if at is None else self._now(running, at)
         running.account = ended(running.account, end, register_wh, running.pricing, because)
-        changed_at = self._changed(running, self._clock.monotonic(), tell=True)
-        record = replace(self._record(running, changed_at), ended_at=running.account.until, ended_because=because)
-        final, cdr = sealed(record, running.facts, running.account, running.documents)
-        return self._queue.add("end a session", lambda: self._sessions.end(final, cdr, tap)).done
+        return self._queue.add("end a session", lambda: self._put_end(running, because, tap)).done
 
     def end_authorization(self, authorization_id: int, because: EndReason) -> "asyncio.Future[int | None]":
         """End one that has no session."""
@@ -414,15 +445,33 @@ class Ledger:
         except StoreError:
             running.is_to_be_told = running.is_to_be_told or tell
             raise
-        running.has_begun = True
+        running.has_begun, running.is_overdue = True, False
         if not running.clock_known:
             running.is_to_be_told = running.is_to_be_told or tell  # with the first persist at a known time
+
+    async def _put_end(self, running: _Running, because: EndReason, tap: Entry | None) -> int | None:
+        # Dated as it is written: who pulls what has changed since the last time must not miss what the disk refused.
+        changed_at = self._changed(running, self._clock.monotonic(), tell=True)
+        record = replace(self._record(running, changed_at), ended_at=running.account.until, ended_because=because)
+        final, cdr = sealed(record, running.facts, running.account, running.documents)
+        return await self._sessions.end(final, cdr, tap)
+
+    def _unbegun(self, running: _Running) -> None:
+        if running is self._running and not running.has_begun:
+            self._on_unrecorded(running.facts.id)
 
     def _put_refused(self, running: _Running, waited_s: float) -> None:
         if running is not self._running:
             self._queue.drop(running.persisting)  # ended meanwhile: see `end`
         elif not running.has_begun and waited_s >= UNRECORDED_S:
             self._on_unrecorded(running.facts.id)
+        elif waited_s > self._settings.persist_every_s and not running.is_overdue:
+            running.is_overdue = True
+            log.critical(
+                "evse=%s ALARM session %d could not be recorded for %.0f s; a power cut costs what it has drawn since:"
+                " make room on the disk, or see what ails it",
+                self._evse_uid, running.facts.id, waited_s,
+            )  # fmt: skip
 
     def _keep_ticking(self, running: _Running) -> None:
         """Time goes on where no meter speaks, and costs as well."""

@@ -17,6 +17,7 @@ from agent.core.account import Account, Pricing, Remark, from_json, moved, noted
 from agent.errors import StoreError
 from agent.model import EndReason, Recorded
 from agent.runtime.clock import Clock
+from agent.runtime.documents import never_billed, owned
 
 log = logging.getLogger(__name__)
 
@@ -48,7 +49,14 @@ class Documents(Protocol):
         ...
 
     def session(
-        self, session_id: str, recorded: Recorded, account: Account, *, ended: bool, changed_at: datetime
+        self,
+        session_id: str,
+        recorded: Recorded,
+        account: Account,
+        *,
+        ended: bool,
+        changed_at: datetime,
+        billed: bool = True,
     ) -> bytes:
         """OCPI 2.2.1 mod_sessions, Session."""
         ...
@@ -67,25 +75,42 @@ def sealed(
 ) -> tuple[SessionRecord, NewCdr | None]:
     """The final state and CDR of a session that has ended with `account`; or it with the reason why it gets none.
 
-    With neither, where the time is not known: see `Sealing`. `documents` may be the reason why there are none.
+    With neither, where the time is not known: see `Sealing`. `documents` may be the reason why there are none. Without
+    a CDR the session is INVALID to a peer that was told of it, by the `record.object` that is there: else it would
+    wait for one, or take the session for one that runs, for ever.
     """
     why = documents if isinstance(documents, str) else documents.why_none(facts)
     if isinstance(documents, str) or why is not None:
-        return replace(record, object=None, no_cdr=why), None
-    record = replace(record, object=None, no_cdr=_why_no_bill(record, account))
+        return replace(record, object=_invalid(record, account), no_cdr=why), None
+    why = _why_no_bill(record, account)
     if not record.clock_known:
-        return record, None
-    cdr_id, session_id, at = str(uuid4()), record.session_id, record.changed_at
+        return replace(record, object=None, no_cdr=why), None
+    session_id, at = record.session_id, record.changed_at
     try:
-        record = replace(record, object=documents.session(session_id, facts, account, ended=True, changed_at=at))
-        if record.no_cdr is not None or record.peer is None:
-            return record, None
-        return record, NewCdr(
-            cdr_id, facts.id, record.peer, documents.cdr(cdr_id, session_id, facts, account, changed_at=at), at
-        )
+        cdr = None if why is not None or record.peer is None else _cdr(record, record.peer, facts, account, documents)
+        final = documents.session(session_id, facts, account, ended=True, changed_at=at, billed=cdr is not None)
+        return replace(record, object=final, no_cdr=why), cdr
     except ValueError as error:
         log.critical("evse=%s ALARM no CDR can be made of session %d: %s", record.evse_uid, facts.id, error)
-        return replace(record, no_cdr=f"it can't be written as OCPI has it: {error}"), None
+        why = f"it can't be written as OCPI has it: {error}"
+        return replace(record, object=_invalid(record, account), no_cdr=why), None
+
+
+def _cdr(record: SessionRecord, peer: str, facts: Recorded, account: Account, documents: Documents) -> NewCdr:
+    cdr_id, at = str(uuid4()), record.changed_at
+    return NewCdr(cdr_id, facts.id, peer, documents.cdr(cdr_id, record.session_id, facts, account, changed_at=at), at)
+
+
+def _invalid(record: SessionRecord, account: Account) -> bytes | None:
+    """What the peer is told at the end of a session of which it has an earlier state; None where it has none."""
+    if record.object is None or not record.clock_known:
+        return None
+    try:
+        return never_billed(record.object, account, record.changed_at)
+    except ValueError as error:
+        log.critical("evse=%s ALARM peer %s can't be told that session %s is over: %s",
+                     record.evse_uid, record.peer, record.session_id, error)  # fmt: skip
+        return None
 
 
 def _why_no_bill(record: SessionRecord, account: Account) -> str | None:
@@ -207,7 +232,7 @@ class Sealing:
             account=to_json(account),
             clock_known=True,
         )
-        return sealed(placed, charge.authorization, account, documents)
+        return sealed(placed, owned(charge.authorization), account, documents)
 
     def _documents_of(self, session: SessionRecord) -> Documents | str:
         if session.tariff is None:

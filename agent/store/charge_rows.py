@@ -86,11 +86,12 @@ CDR_IS_DUE = (
 DUE = """
     WITH first (authorization_id, peer, since, parked, number) AS (
         SELECT authorization_id, peer, since, parked, min(number) FROM cdr_due GROUP BY authorization_id
-    ), each (authorization_id, peer, since) AS (
-        SELECT authorization_id, peer, since FROM session_due
-        UNION ALL SELECT authorization_id, peer, since FROM first WHERE parked = 0
+    ), each (authorization_id, peer, since, is_session) AS (
+        SELECT authorization_id, peer, since, 1 FROM session_due
+        UNION ALL SELECT authorization_id, peer, since, 0 FROM first WHERE parked = 0
     ), placed (authorization_id, peer, place) AS (
-        SELECT authorization_id, peer, row_number() OVER (PARTITION BY peer ORDER BY min(since), authorization_id)
+        SELECT authorization_id, peer,
+            row_number() OVER (PARTITION BY peer, max(is_session) ORDER BY min(since), authorization_id)
         FROM each GROUP BY peer, authorization_id
     ), turn (authorization_id, peer) AS (
         SELECT authorization_id, peer FROM placed WHERE place <= ?
@@ -108,9 +109,10 @@ DUE = """
         )
     ORDER BY 6, 2, 1 DESC, 5
 """
-"""Whose turn it is, from the two small tables alone; then the documents of those. At the same instant a session comes
-before its CDR. A credit, which is the later CDR of its session, waits until its peer has what it takes back: of a CDR
-that is due itself, or parked, there is nothing to take back."""
+"""Whose turn it is, from the two small tables alone; then the documents of those. Sessions have their places apart from
+those of which only a CDR is left: of these a peer that takes no CDRs leaves ever more, and they must not keep from it
+what runs. At the same instant a session comes before its CDR. A credit, which is the later CDR of its session, waits
+until its peer has what it takes back: of a CDR that is due itself, or parked, there is nothing to take back."""
 
 CHARGES = (
     f"SELECT due.authorization_id IS NOT NULL, coalesce(due.problem, rejected.problem), {_COLUMNS},"

@@ -55,6 +55,11 @@ _STALE = timedelta(days=1)
 CLOCK_KNOWN_FROM = datetime(2020, 1, 1, tzinfo=UTC)
 """Times before are those of a controller that did not know the time: nothing was older when it was pruned."""
 
+_LATEST = """
+    SELECT min(tapped_at) FROM (SELECT tapped_at FROM authorization WHERE +tapped_at >= ? ORDER BY id DESC LIMIT 3)
+"""
+"""Three: two cards held while the clock is wrong don't move it, and at a charger that is hardly used it still moves."""
+
 _NOT_DUE = "DELETE FROM session_due WHERE authorization_id = ? AND revision <= ?"
 _SESSION_PROBLEM = "UPDATE session_due SET problem = ?1 WHERE authorization_id = ?2 AND problem IS NOT ?1"
 _CDR_PROBLEM = "UPDATE cdr_due SET problem = ?1 WHERE number = ?2 AND problem IS NOT ?1"
@@ -196,8 +201,9 @@ class SessionStore(Charges):
         """What the peers have not acknowledged, oldest first; parked CDRs are left out. Raises StoreError.
 
         After weeks without a network that may be more than fits into the memory: these are the reports of the `most`
-        sessions of each peer that have waited longest. What belongs to one session comes whole, its state before its
-        CDR; but for a credit, which comes once the peer has what it takes back.
+        sessions of each peer that have waited longest, and of as many of which only a CDR is left. What belongs to one
+        session comes whole, its state before its CDR; but for a credit, which comes once the peer has what it takes
+        back.
         """
         return [report(row) for row in await self._database.read_aside("read what is due", DUE, (most,))]
 
@@ -324,6 +330,14 @@ class SessionStore(Charges):
             "read an answer", "SELECT outcome FROM stop_request WHERE number = ?", (number,)
         )
         return rows[0][0] if rows else None
+
+    async def reached(self) -> datetime | None:
+        """A time that has come, as far as the latest few cards show: not by what a clock says that is wrong just now.
+
+        None: no card was held at a known time. Raises StoreError.
+        """
+        [(at,)] = await self._database.read_aside("look for the latest cards", _LATEST, (to_us(CLOCK_KNOWN_FROM),))
+        return None if at is None else from_us(at)
 
     async def prune(self, before: datetime, most: int = 100) -> int:
         """Delete at most `most` authorizations that ended, or were refused, before; with all that they became.

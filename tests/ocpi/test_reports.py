@@ -272,6 +272,24 @@ async def test_whatever_the_location_a_cdr_is_acknowledged(
     assert await to_script.post_cdr(CDR) == Posted(path and scripted.url + path, created=False)
 
 
+async def test_a_created_cdr_needs_no_envelope(scripted: ScriptedPeer, to_script: ReportClient) -> None:
+    scripted.sends("/cdrs", b"", status="201 Created", headers="Location: /cdrs/1\r\n")
+    assert await to_script.post_cdr(CDR) == Posted(f"{scripted.url}/cdrs/1", created=True)
+
+
+async def test_an_empty_answer_that_names_no_cdr_is_none(scripted: ScriptedPeer, to_script: ReportClient) -> None:
+    scripted.sends("/cdrs", b"", status="201 Created")
+    assert outcome_of(await to_script.post_cdr(CDR)) is Outcome.MALFORMED
+
+
+async def test_a_location_with_our_credentials_is_not_kept(
+    emsp: FakeEmsp, scripted: ScriptedPeer, to_script: ReportClient
+) -> None:
+    headers = f"Location: /cdrs/1?token={emsp.credentials_token}\r\n"
+    scripted.says("/cdrs", {"status_code": 1000, "timestamp": "2026-03-01T12:00:00Z"}, headers=headers)
+    assert await to_script.post_cdr(CDR) == Posted(None, created=False)
+
+
 async def test_credentials_do_not_follow_a_location_to_another_server(
     emsp: FakeEmsp, scripted: ScriptedPeer, reporter: ReportClient
 ) -> None:
@@ -487,6 +505,33 @@ async def test_a_rejected_report_says_why(
         assert outcome_of(failure) is Outcome.REJECTED
         assert isinstance(failure, Failure)
         assert "No contract with you" in failure.detail
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        ("400 Bad Request", b"<html>The plain HTTP request was sent to HTTPS port"),
+        ("405 Method Not Allowed", b"<html>"),
+        ("408 Request Timeout", b""),
+        ("404 Not Found", b'{"message":"no Route matched"}'),
+        ("400 Bad Request", b'{"status_code":3000}'),
+        ("400 Bad Request", b'{"status_code":4001}'),
+        ("404 Not Found", b'{"status_code":1000}'),
+    ],
+)
+async def test_a_4xx_without_a_word_of_ocpi_against_it_refuses_no_report(
+    scripted: ScriptedPeer, to_script: ReportClient, status: str, body: bytes
+) -> None:
+    scripted.sends("/cdrs", body, status=status)
+    scripted.sends("/sessions/NL/CPO/S1", body, status=status)
+    assert outcome_of(await to_script.post_cdr(CDR)) is Outcome.SERVER_ERROR
+    assert outcome_of(await to_script.put_session(SESSION)) is Outcome.SERVER_ERROR
+
+
+async def test_a_patch_may_be_refused_by_anything_on_the_way(scripted: ScriptedPeer, to_script: ReportClient) -> None:
+    scripted.sends("/sessions/NL/CPO/S1", b"", status="405 Method Not Allowed")
+    change_of = SessionPatch(kwh=Decimal(1), last_updated=NOON)
+    assert outcome_of(await to_script.patch_session(SESSION, change_of)) is Outcome.REJECTED
 
 
 async def test_a_peers_words_are_shown_without_card_and_credentials(

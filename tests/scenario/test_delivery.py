@@ -3,17 +3,19 @@
 import asyncio
 import logging
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from agent.charges import Report
+from agent.charges import Report, ReportKind
 from agent.errors import StoreError
 from agent.ocpi.failures import Failure
-from agent.ocpi.reports import ReportClient
+from agent.ocpi.reports import Posted, ReportClient
 from agent.ocpi.sessions import Session
 from agent.runtime.delivery import DeliverySettings
+from agent.runtime.delivery_sending import Sending
 from fakes.emsp import FakeEmsp, Kind, Part, RepeatedCdr, Weather, held, rate_limited, server_error
 from tests.scenario.outbox_world import HANG_S, UID, WatchedStore, World, running, told, world_in
 
@@ -286,6 +288,57 @@ async def test_a_peer_that_takes_no_cdrs_gets_sessions_and_is_asked_rarely(
     assert caplog.text.count("ALARM") == 1
 
 
+async def test_many_cdrs_that_a_peer_does_not_take_keep_no_session_from_it(unregistered: World, emsp: FakeEmsp) -> None:
+    emsp.device.withheld_endpoints = {"cdrs"}
+    unregistered.client(emsp, versions_url=emsp.versions_url)
+    for _ in range(110):
+        await unregistered.ended()
+    async with running(unregistered.delivery()), asyncio.timeout(HANG_S):
+        await unregistered.quiet()
+        assert await unregistered.begin() == 111
+        await unregistered.quiet()
+        assert told(emsp)[-1] == "PUT S111"
+    assert {len(read) for read in [await unregistered.store.due(100)]} == {100}
+
+
+async def test_session_of_a_peer_that_takes_none_is_not_as_if_it_had_it(unregistered: World, emsp: FakeEmsp) -> None:
+    emsp.device.withheld_endpoints = {"sessions"}
+    unregistered.client(emsp, versions_url=emsp.versions_url)
+    number = await unregistered.begin()
+    async with running(unregistered.delivery()):
+        await unregistered.quiet()
+    record = await unregistered.record(number)
+    assert (record.untold, record.problem) == (False, "it takes no sessions")
+
+
+async def test_a_cdr_that_a_peer_fails_at_for_a_day_is_an_alarm(
+    world: World, emsp: FakeEmsp, caplog: pytest.LogCaptureFixture
+) -> None:
+    emsp.set_weather(server_error(500), on=Part.CDRS)
+    await world.ended()
+    async with running(world.delivery()), asyncio.timeout(HANG_S):
+        await world.quiet()
+        assert "ALARM" not in caplog.text
+        world.wall += timedelta(days=2)
+        for _ in range(3):
+            world.advance(4500)
+            await world.quiet()
+    assert caplog.text.count("ALARM it has not taken CDR 1 for a day") == 1
+
+
+async def test_a_cdr_of_an_earlier_process_is_known_as_one_after_a_start_without_a_clock(
+    world: World, emsp: FakeEmsp
+) -> None:
+    number = await world.ended()
+    client = world.clients["emsp"]
+    await client.post_cdr(world.cdrs[number])
+    emsp.reported.repeated_cdr = RepeatedCdr.CONFLICT
+    sending = Sending(HANG_S)
+    sending.begin(datetime(1970, 1, 1, 0, 1, tzinfo=UTC), [])
+    [cdr] = [report for report in await world.store.due() if report.kind is ReportKind.CDR]
+    assert await sending.send(client, cdr) == Posted(None, created=False)
+
+
 async def test_what_is_no_cdr_is_parked_and_the_others_go_on(world: World, emsp: FakeEmsp) -> None:
     number = await world.begin()
     world.cdrs[number] = world.cdrs[await world.ended()]
@@ -307,8 +360,6 @@ async def test_what_is_no_cdr_is_parked_and_the_others_go_on(world: World, emsp:
         rate_limited(),
         Weather(Kind.UNAUTHORIZED),
         Weather(Kind.FORBIDDEN),
-        Weather(Kind.OCPI_ERROR),
-        Weather(Kind.HUB_ERROR),
         server_error(503, 3),
     ],
 )
@@ -461,6 +512,44 @@ async def test_a_long_outage_costs_a_reading_an_hour_and_no_writing(world: World
         world.advance(5000)
         await world.quiet()
     assert len(emsp.cdrs) == 5
+
+
+@pytest.mark.parametrize("how", [{"http_status": 200, "status_code": 4001}, {"http_status": 500}])
+async def test_a_charge_that_runs_is_told_soon_behind_many_that_can_not_be(
+    world: World, emsp: FakeEmsp, how: dict[str, Any]
+) -> None:
+    for number in range(1, 21):
+        emsp.reported.reject(f"S{number}", **how)
+        emsp.reported.reject(f"C{number}", **how)
+        assert await world.ended() == number
+    waited_s = 0
+    async with running(world.delivery()), asyncio.timeout(HANG_S):
+        await world.quiet()
+        assert await world.begin() == 21
+        while "PUT S21" not in told(emsp):
+            await world.quiet()
+            world.advance(10)
+            waited_s += 10
+    assert waited_s <= 300
+
+
+async def test_a_peer_with_new_credentials_is_told_at_once(world: World, emsp: FakeEmsp) -> None:
+    await world.ended()
+    old = world.clients["emsp"]
+    emsp.set_weather(Kind.UNAUTHORIZED)
+    async with running(world.delivery()), asyncio.timeout(HANG_S):
+        for _ in range(14):
+            await world.quiet()
+            world.advance(4500)
+        await world.quiet()
+        assert not emsp.cdrs
+        emsp.set_weather(Kind.FINE)
+        await world.quiet()
+        assert not emsp.cdrs
+        world.client(emsp)
+        await world.quiet()
+    await old.aclose()
+    assert list(emsp.cdrs) == ["C1"]
 
 
 async def test_behind_many_that_can_not_be_told_the_rest_is_found(world: World, emsp: FakeEmsp) -> None:

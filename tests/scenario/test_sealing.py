@@ -1,6 +1,7 @@
 """What ends while nobody knows the time is billed as soon as somebody does, and at the time when it was."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -17,8 +18,10 @@ from agent.errors import StoreError
 from agent.model import EndReason
 from agent.runtime.documents import Documents
 from agent.runtime.sealing import LOOK_EVERY_S, Sealing
+from agent.runtime.tariff_terms import read_tariff
 from tests.scenario.ledger_books import DAY, EVSE, Books, Machine, books_in, written_by
 from tests.scenario.virtual_time import in_virtual_time
+from tests.unit.test_documents import BERLIN, PLACE, documents, element
 
 SECOND = timedelta(seconds=1)
 
@@ -212,6 +215,33 @@ async def test_charge_that_delivered_nothing_by_a_fault_is_not_to_be_sealed(book
     await ledger.settled()
     assert (await books.session(number)).no_cdr == "nothing was delivered: relay-fault after 0 s"
     assert await books.state.sessions.unsealed() == []
+
+
+async def test_charge_that_will_never_be_billed_is_told_as_invalid(books: Books) -> None:
+    books.machine.is_set = True
+    ledger = books.ledger(documents(element({"type": "FLAT", "price": 1.5, "step_size": 1})))
+    await books.begun(ledger)
+    ledger.end(books.machine.up_s, 50_000, EndReason.RELAY_FAULT)
+    await ledger.settled()
+    [due] = await books.state.sessions.due()
+    told = json.loads(due.object)
+    assert (told["status"], "total_cost" in told) == ("INVALID", False)
+
+
+class NoCdr(Documents):
+    """Documents of something that fits into a session and not into a CDR."""
+
+    def cdr(self, *_: object, **__: object) -> bytes:
+        raise ValueError("remark: it is too long")
+
+
+async def test_charge_whose_cdr_can_not_be_written_is_told_as_invalid(books: Books) -> None:
+    books.machine.is_set = True
+    ledger = books.ledger(NoCdr(party=("DE", "CPO"), place=PLACE, tariff=read_tariff(DAY.tariff), tz=BERLIN))
+    number = await books.charged(ledger=ledger)
+    [due] = await books.state.sessions.due()
+    assert json.loads(due.object)["status"] == "INVALID"
+    assert (await books.session(number)).no_cdr == "it can't be written as OCPI has it: remark: it is too long"
 
 
 async def test_account_that_can_not_be_read_back_does_not_keep_the_others_waiting(books: Books) -> None:

@@ -1,5 +1,6 @@
 """A charge is priced to its end by the tariff that it began with, whatever the configuration says meanwhile."""
 
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -69,6 +70,21 @@ async def test_charge_whose_tariff_can_not_be_used_any_more_says_so(books: Books
     ended = await books.session(left.authorization.id)
     assert (ended.no_cdr, ended.energy_wh) == ("the tariff that it began with can't be used any more", 3500)
     assert await books.cdr(left.authorization.id) is None
+
+
+async def test_charge_that_nobody_can_be_billed_for_any_more_is_over_for_its_peer_too(books: Books) -> None:
+    left = await left_running(books, DAY)
+    [told] = await books.state.sessions.due()
+    assert b'"status":"ACTIVE"' in told.object
+    await books.state.sessions.told(told.authorization_id, told.revision)
+    ledger = books.ledger(NIGHT, documents_by=lambda _: "the tariff that it began with can't be used any more")
+    ledger.found(left)
+    ledger.end(None, None, EndReason.OFF_TOO_LONG)
+    await ledger.settled()
+    [due] = await books.state.sessions.due()
+    over = json.loads(due.object)
+    assert (over["status"], over["kwh"], "total_cost" in over) == ("INVALID", 3.5, False)
+    assert (await books.state.sessions.sessions_of(due.peer, None, None, 0, 10)).objects == (due.object,)
 
 
 async def test_charge_that_begins_after_the_change_has_the_new_tariff(books: Books) -> None:

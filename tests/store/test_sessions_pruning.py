@@ -1,6 +1,7 @@
 """What is deleted when its time is over, and what never is."""
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -127,3 +128,33 @@ async def test_rejected_session_goes_with_its_problem(state: State) -> None:
     await state.journal.record(refused())
     assert await state.sessions.prune(LATER) == 1
     assert await count(state, "session_rejected") == 0
+
+
+# ---- how far the time has come
+
+
+async def test_two_cards_by_a_wrong_clock_do_not_move_the_time(state: State) -> None:
+    for seconds in (10, 20, 9_000_000, 9_000_001):
+        await state.journal.record(refused(tapped_at=at(seconds)))
+    assert await state.sessions.reached() == at(20)
+
+
+async def test_cards_by_a_clock_that_was_not_set_do_not_hold_the_time_back(state: State) -> None:
+    for moment in (at(10), at(20), LONG_AGO, at(30), LONG_AGO):
+        await state.journal.record(refused(tapped_at=moment))
+    assert await state.sessions.reached() == at(10)
+
+
+async def test_time_of_an_empty_file_is_not_known(state: State) -> None:
+    assert await state.sessions.reached() is None
+    await state.journal.record(refused(tapped_at=LONG_AGO))
+    assert await state.sessions.reached() is None
+
+
+async def test_records_of_today_survive_a_clock_that_is_years_ahead(state: State) -> None:
+    for number in range(5):
+        await state.journal.record(refused(tapped_at=at(number)))
+    reached = await state.sessions.reached()
+    assert reached is not None
+    assert await state.sessions.prune(min(at(300_000_000), reached) - timedelta(days=400)) == 0
+    assert await left(state) == [1, 2, 3, 4, 5]

@@ -377,4 +377,4 @@ def _abstracted_evse(evse: Evse, now: float, renumbered: dict[int, int], setting
             phase = Authorizing(replace(phase.tap, at=0.0), waiting)
         case Available() | WaitingForUnplug() | Faulted():
             pass
-    return replace(evse, phase=phase, plugged_at=0.0, energy_wh=None, last_stop=last)
+    return replace(evse, phase=phase, plugged_at=0.0, energy_wh=None, energy_is_old=False, last_stop=last)

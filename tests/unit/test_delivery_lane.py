@@ -43,12 +43,12 @@ def test_reports_are_put_in_order_a_peer_and_a_session() -> None:
         (Outcome.SERVER_ERROR, Fate.THIS_ONE_WAITS),
         (Outcome.MALFORMED, Fate.THIS_ONE_WAITS),
         (Outcome.OVERSIZED, Fate.THIS_ONE_WAITS),
+        (Outcome.OCPI_ERROR, Fate.THIS_ONE_WAITS),
         (Outcome.UNREACHABLE, Fate.ALL_WAIT),
         (Outcome.TIMEOUT, Fate.ALL_WAIT),
         (Outcome.RATE_LIMITED, Fate.ALL_WAIT),
         (Outcome.UNAUTHORIZED, Fate.ALL_WAIT),
         (Outcome.BREAKER_OPEN, Fate.ALL_WAIT),
-        (Outcome.OCPI_ERROR, Fate.ALL_WAIT),
     ],
 )
 def test_each_outcome_has_its_fate(outcome: Outcome, fate: Fate) -> None:
@@ -76,6 +76,42 @@ def test_a_success_resets_the_wait(lane: Lane) -> None:
 
 def test_no_peer_may_ask_for_more_than_the_longest_wait(lane: Lane) -> None:
     assert lane.leave_alone(Failure(Outcome.RATE_LIMITED, "", 10.0**9), 0.0) == 3600
+
+
+def stumbled(lane: Lane, times: int) -> None:
+    """So many reports in a row at which the peer fails, and it is left alone once."""
+    for number in range(times):
+        lane.failed(session(1000 + number), SPOILT, 0.0)
+    lane.leave_alone(SPOILT, 0.0)
+
+
+def test_a_peer_that_answers_is_not_left_alone_for_long(lane: Lane) -> None:
+    stumbled(lane, 5)
+    assert max(lane.leave_alone(SPOILT, 0.0) for _ in range(20)) == 120
+    assert lane.leave_alone(DOWN, 0.0) == 3600
+
+
+def test_behind_those_that_a_peer_fails_at_the_newest_is_tried_first_every_other_time(lane: Lane) -> None:
+    cases = [Case((session(number),)) for number in (1, 2, 3)]
+    stumbled(lane, 5)
+    assert lane.ready(cases, 500.0) == [cases[2], cases[0], cases[1]]
+    lane.leave_alone(SPOILT, 500.0)
+    assert lane.ready(cases, 1000.0) == cases
+
+
+def test_a_few_that_a_peer_fails_at_change_no_order(lane: Lane) -> None:
+    cases = [Case((session(number),)) for number in (1, 2, 3)]
+    stumbled(lane, 4)
+    assert lane.ready(cases, 500.0) == cases
+
+
+def test_a_peer_that_has_registered_anew_is_not_left_alone_any_more(lane: Lane) -> None:
+    lane.failed(cdr(1, 1), Failure(Outcome.NO_PEER, ""), 0.0)
+    for _ in range(5):
+        lane.leave_alone(DOWN, 0.0)
+    lane.renewed(1.0)
+    assert lane.ready([Case((cdr(1, 1),)), Case((cdr(2, 2),))], 1.0) == [Case((cdr(2, 2),)), Case((cdr(1, 1),))]
+    assert lane.leave_alone(DOWN, 1.0) == 5
 
 
 def test_what_has_failed_goes_after_what_has_not(lane: Lane) -> None:

@@ -20,8 +20,8 @@ from agent.core.tariff_usage import Activity
 from agent.model import Answer, EndReason, Entry, LateAnswer, Outcome, Reason, Recorded, Source, Verdict
 from agent.ocpi.cdrs import CDR
 from agent.ocpi.objects import encode
-from agent.ocpi.sessions import SESSION, Session, change
-from agent.runtime.documents import _SENTENCES, Documents, credit_of, figures_of
+from agent.ocpi.sessions import SESSION, Session, SessionStatus, change
+from agent.runtime.documents import _SENTENCES, Documents, credit_of, figures_of, never_billed
 from agent.runtime.tariff_terms import read_tariff
 from tests.unit import report_texts as texts
 
@@ -170,6 +170,19 @@ def test_a_card_of_a_known_owner_can_be_billed() -> None:
 
 
 @pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        (("party_id",), "its party is not known"),
+        (("country_code", "party_id"), "its country and party are not known"),
+        (("country_code", "party_id", "contract_id"), "its country, party and contract are not known"),
+    ],
+)
+def test_what_is_not_known_of_an_owner_is_said_in_plain_words(missing: tuple[str, ...], words: str) -> None:
+    why = documents().why_none(recorded(**dict.fromkeys(missing)))
+    assert why == f"the card's owner can't be billed: {words}"
+
+
+@pytest.mark.parametrize(
     "changes", [{"country_code": "Netherlands"}, {"token_uid": "04A1\n"}, {"authorization_reference": "x" * 300}]
 )
 def test_what_ocpi_does_not_allow_of_a_card_is_said_without_its_uid(changes: dict[str, str]) -> None:
@@ -182,6 +195,34 @@ def test_what_ocpi_does_not_allow_of_a_card_is_said_without_its_uid(changes: dic
 def test_an_empty_reference_is_none() -> None:
     papers = documents()
     assert "authorization_reference" not in session(papers, running(papers), recorded(authorization_reference=""))
+
+
+# ---- a session that nobody is billed for
+
+
+def test_a_session_that_is_not_billed_is_invalid_and_costs_nothing() -> None:
+    papers = documents(element(ENERGY, START))
+    ended = over(papers)
+    text = papers.session("s-1", recorded(), ended, ended=True, changed_at=ended.until, billed=False)
+    said = SESSION.decode(text)
+    assert (said.status, said.total_cost, said.end_date_time) == (SessionStatus.INVALID, None, ended.until)
+    assert said.charging_periods
+
+
+def test_a_session_that_was_told_becomes_invalid_without_its_tariff() -> None:
+    papers = documents(element(ENERGY, START))
+    account = running(papers, wh=500)
+    told = papers.session("s-1", recorded(), account, ended=False, changed_at=account.until)
+    ended = over(papers, wh=700, seconds=3600)
+    said = SESSION.decode(never_billed(told, ended, after(3601)))
+    assert (said.id, said.cdr_token, said.authorization_reference) == ("s-1", SESSION.decode(told).cdr_token, "ref-1")
+    assert (said.status, said.total_cost, said.charging_periods) == (SessionStatus.INVALID, None, ())
+    assert (said.kwh, said.end_date_time, said.last_updated) == (Decimal("0.7"), after(3600), after(3601))
+
+
+def test_what_is_no_session_can_not_become_an_invalid_one() -> None:
+    with pytest.raises(ValueError, match="country_code"):
+        never_billed(b"{}", over(documents()), NOON)
 
 
 # ---- a session
@@ -296,6 +337,22 @@ def test_a_cdr_of_nothing_drawn_costs_nothing_without_a_remark() -> None:
     papers = documents()
     said = cdr(papers, over(papers, wh=0))
     assert (said["total_energy_cost"]["excl_vat"], said.get("remark")) == (0, None)
+
+
+def test_a_cdr_of_energy_that_nobody_measured_says_that_it_is_not_free() -> None:
+    papers = documents()
+    said = cdr(papers, unmetered(papers))
+    assert said["total_cost"]["excl_vat"] == 0
+    assert "total_energy_cost" not in said
+    assert said["remark"] == (
+        "What was drawn is not known: a total_cost of 0 does not mean free of charge."
+        " No energy meter: energy was not measured."
+    )
+
+
+def test_a_cdr_of_energy_that_nobody_measured_is_free_where_the_tariff_is() -> None:
+    papers = documents(element({**ENERGY, "price": 0}))
+    assert cdr(papers, unmetered(papers))["remark"] == "No energy meter: energy was not measured."
 
 
 def test_a_tariff_that_was_not_valid_stands_in_no_cdr() -> None:

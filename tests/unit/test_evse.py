@@ -31,6 +31,8 @@ from agent.core.evse_events import (
     RecordedTooLate,
     RecordFailed,
     Refused,
+    Restarted,
+    Running,
     StopCommanded,
     Tapped,
     TimerFired,
@@ -41,6 +43,7 @@ from agent.core.evse_state import (
     Charging,
     Device,
     Faulted,
+    Plug,
     Settings,
     Timer,
     Unlock,
@@ -48,7 +51,7 @@ from agent.core.evse_state import (
     WaitingForUnplug,
 )
 from agent.model import EndReason, Tap, Uid
-from tests.unit.evse_story import GROUP, PLUG_AND_METER, SIMPLE, charging, story, tapped
+from tests.unit.evse_story import GROUP, PLUG_AND_METER, SIMPLE, Story, charging, story, tapped
 
 # From tap to tap
 
@@ -245,6 +248,49 @@ def test_reading_goes_to_the_session_and_nowhere_else() -> None:
     assert evse.then(Reading(13.0, 450)) == (AddReading(1, 13.0, 450),)
     evse.then(Unplugged(14.0))
     assert EndSession(1, 14.0, 450, EndReason.UNPLUGGED) in evse.effects
+
+
+def test_next_session_does_not_count_from_a_reading_of_the_one_before() -> None:
+    evse = charging(PLUG_AND_METER)
+    evse.then(Reading(13.0, 450), Unplugged(14.0), tapped("B2", 15.0), Accepted(16.0, 2), Plugged(17.0))
+    assert StartSession(2, 17.0, None) in evse.effects
+    assert evse.then(Reading(18.0, 460)) == (AddReading(2, 18.0, 460),)
+    evse.then(Unplugged(19.0))
+    assert EndSession(2, 19.0, 460, EndReason.UNPLUGGED) in evse.effects
+
+
+def test_next_session_counts_from_what_was_read_in_between() -> None:
+    evse = charging(PLUG_AND_METER)
+    evse.then(Reading(13.0, 450), Unplugged(14.0), Reading(14.5, 460), tapped("B2", 15.0), Accepted(16.0, 2))
+    evse.then(Plugged(17.0))
+    assert StartSession(2, 17.0, 460) in evse.effects
+
+
+def test_session_that_is_over_before_the_meter_is_read_ends_without_a_reading_of_the_one_before() -> None:
+    evse = charging(PLUG_AND_METER)
+    evse.then(Reading(13.0, 450), Unplugged(14.0), tapped("B2", 15.0), Accepted(16.0, 2), Plugged(17.0))
+    evse.then(Unplugged(18.0))
+    assert EndSession(2, 18.0, None, EndReason.UNPLUGGED) in evse.effects
+
+
+def test_session_after_one_that_was_not_resumed_does_not_count_from_what_was_persisted() -> None:
+    evse = Story(PLUG_AND_METER)
+    evse.then(Restarted(0.0, Running(1, Uid("A1"), None, session_started=True, energy_wh=450), Plug.OUT, 5.0))
+    evse.then(tapped("B2", 1.0), Accepted(2.0, 2), Plugged(3.0))
+    assert StartSession(2, 3.0, None) in evse.effects
+
+
+def test_session_that_was_resumed_ends_as_last_persisted_where_nothing_is_read() -> None:
+    evse = Story(PLUG_AND_METER)
+    evse.then(Restarted(0.0, Running(1, Uid("A1"), None, session_started=True, energy_wh=450), Plug.IN, 5.0))
+    evse.then(Unplugged(1.0))
+    assert EndSession(1, 1.0, 450, EndReason.UNPLUGGED) in evse.effects
+
+
+def test_meter_that_goes_back_after_a_session_raises_an_alarm() -> None:
+    evse = charging(PLUG_AND_METER)
+    evse.then(Reading(13.0, 450), Unplugged(14.0), Reading(15.0, 10))
+    assert evse.effects == (RaiseAlarm(Alarm.METER_WENT_BACK),)
 
 
 def test_meter_that_goes_back_raises_an_alarm() -> None:

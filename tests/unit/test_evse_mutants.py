@@ -34,7 +34,7 @@ MUTANTS = {
         "if settings.has_plug_sensor and evse.plug is Plug.UNKNOWN:",
     ),
     "a session begins without its record": (
-        "return after, (StartSession(authorization.id, at, evse.energy_wh), Show(standing_text(after)))",
+        "return after, (StartSession(authorization.id, at, evse.register_wh), Show(standing_text(after)))",
         "return after, (Show(standing_text(after)),)",
     ),
     "the relay closes before the session is on record": (
@@ -75,7 +75,7 @@ MUTANTS = {
         "return after, (Show(text),)",
     ),
     "a session is ended as if it had not begun": (
-        ("    if evse.relay_closed:\n        end = "),
+        ("    if had_session:\n        end = "),
         ("    if False:\n        end = "),
     ),
     "a record that comes too late stays open": (
@@ -88,15 +88,10 @@ MUTANTS = {
     ),
     "a stop leaves a driver waiting for the plug": (
         (
-            "        case WaitingForPlug() | Charging() | Suspended():\n"
-            "            return _end(now, event.at, EndReason.SHUTDOWN"
-        ),
-        (
             "        case WaitingForPlug():\n"
-            "            return now, ()\n"
-            "        case Charging() | Suspended():\n"
-            "            return _end(now, event.at, EndReason.SHUTDOWN"
+            "            return _end(now, event.at, EndReason.SHUTDOWN, Text.RESTARTING)\n"
         ),
+        ("        case WaitingForPlug():\n            return now, ()\n"),
     ),
     "a restart forgets what ran": (
         "    if found is None:\n",

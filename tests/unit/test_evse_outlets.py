@@ -4,9 +4,10 @@ from collections.abc import Sequence
 
 import pytest
 
-from agent.core.evse_events import Accepted, DeviceLost, Plugged
+from agent.core.evse_events import Accepted, DeviceLost, Plugged, Tapped
 from agent.core.evse_outlets import outlet_for
 from agent.core.evse_state import Device, Evse
+from agent.model import Tap, Uid
 from tests.unit.evse_story import GROUP, PLUG_AND_METER, charging, story, tapped
 
 FREE = story(PLUG_AND_METER).evse
@@ -47,3 +48,11 @@ def test_card_that_has_just_stopped_goes_to_where_it_stopped() -> None:
     stopped.then(tapped("A1", 20.0))
     assert outlet_for(tapped("A1", 22.0), (FREE, stopped.evse), PLUG_AND_METER) == 1
     assert outlet_for(tapped("A1", 40.0), (FREE, stopped.evse), PLUG_AND_METER) == 0
+
+
+def test_card_is_not_for_a_car_that_came_while_it_was_looked_up() -> None:
+    came_first = story(PLUG_AND_METER, Plugged(5.0)).evse
+    came_later = story(PLUG_AND_METER, Plugged(51.0)).evse
+    looked_up = Tapped(52.0, Tap(Uid("C3"), 50.0, "left"), frozenset())
+    assert outlet_for(looked_up, (came_later, came_first), PLUG_AND_METER) == 1
+    assert outlet_for(looked_up, (FREE, came_later), PLUG_AND_METER) == 0

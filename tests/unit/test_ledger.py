@@ -2,14 +2,27 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
 from agent.core.account import from_json
 from agent.core.evse_effects import Period
-from agent.model import EndReason
+from agent.model import (
+    Answer,
+    EndReason,
+    LateAnswer,
+    Outcome,
+    Reason,
+    Source,
+    Token,
+    TokenType,
+    WhitelistType,
+)
+from agent.ocpi.cdrs import CDR
+from agent.ocpi.sessions import SESSION
 from agent.runtime.records_queue import RETRY_S
-from tests.scenario.virtual_time import played
+from tests.scenario.virtual_time import NOW, played
 from tests.unit.ledger_books import BOOKS, REFUSED, Books, entry
 
 # ---- how often is persisted and told
@@ -232,3 +245,88 @@ async def test_nothing_to_abandon_writes_nothing() -> None:
     await books.ledger.settled()
     assert books.journal.ended == {1: EndReason.UNPLUGGED}
     await books.close()
+
+
+@played
+async def test_state_that_is_not_told_leaves_what_is_due_as_it_is() -> None:
+    books = Books()
+    await books.begin()
+    await asyncio.sleep(10.0)
+    books.ledger.turn(books.now, Period.PARKING, 10_050)
+    await books.ledger.settled()
+    due = books.journal.sessions[1].object
+    await books.read(10_200, after_s=1.02)
+    await books.ledger.settled()
+    assert (books.persisted_wh(), books.journal.sessions[1].object) == (200, due)
+    await books.close()
+
+
+@played
+async def test_no_two_states_that_are_told_have_the_same_time() -> None:
+    books = Books()
+    await books.begin()
+    await books.read(10_200, after_s=10.4)
+    await books.ledger.settled()
+    books.ledger.end(books.now, 10_210, EndReason.UNPLUGGED)
+    await books.close()
+    times = [SESSION.decode(told.object or b"").last_updated for told in books.journal.told]
+    assert len(set(times)) == len(times) == 2
+
+
+UNKNOWN_CARD: dict[str, Any] = {
+    "source": Source.FALLBACK,
+    "reason": Reason.TIMEOUT,
+    "country_code": None,
+    "party_id": None,
+    "contract_id": None,
+    "authorization_reference": None,
+}
+OWNER = Token(
+    country_code="DE", party_id="ABC", uid="a1", type=TokenType.RFID, contract_id="DE-ABC-C9", issuer="ABC", valid=True,
+    whitelist=WhitelistType.NEVER, last_updated=NOW,
+)  # fmt: skip
+LATE = LateAnswer(1, NOW, Answer("acme", Outcome.ALLOWED, token=OWNER, authorization_reference="REF-9"), joined=True)
+
+
+@played
+async def test_charge_of_an_unknown_card_is_billed_to_whom_allows_it_late() -> None:
+    books = Books()
+    await books.begin(peer=None, **UNKNOWN_CARD)
+    await books.journal.add_late(LATE)
+    books.ledger.join(1, LATE)
+    await books.read(20_000, after_s=60.0)
+    books.ledger.end(books.now, 20_000, EndReason.UNPLUGGED)
+    await books.close()
+    [cdr] = [CDR.decode(made.object) for made in books.journal.cdrs]
+    assert (cdr.cdr_token.contract_id, cdr.cdr_token.uid) == ("DE-ABC-C9", "a1")
+    assert (cdr.authorization_reference, books.journal.sessions[1].peer) == ("REF-9", "acme")
+
+
+@played
+async def test_owner_who_came_late_is_known_after_a_start_too() -> None:
+    before = Books()
+    await before.begin(peer=None, **UNKNOWN_CARD)
+    await before.journal.add_late(LATE)
+    await before.close()
+    after = Books(journal=before.journal.after_power_cut())
+    [left] = after.journal.open()
+    after.ledger.found(left)
+    after.ledger.end(None, None, EndReason.OFF_TOO_LONG)
+    await after.close()
+    assert [CDR.decode(made.object).cdr_token.contract_id for made in after.journal.cdrs] == ["DE-ABC-C9"]
+
+
+@played
+async def test_end_that_the_disk_refused_is_dated_as_it_is_written() -> None:
+    books = Books()
+    await books.begin()
+    await asyncio.sleep(10.0)
+    ended_at = books.wall.now()
+    books.journal.refuses = True
+    books.ledger.end(books.now, 10_500, EndReason.UNPLUGGED)
+    await asyncio.sleep(600.0)
+    books.journal.refuses = False
+    await books.close()
+    [cdr] = [CDR.decode(made.object) for made in books.journal.cdrs]
+    assert cdr.end_date_time == ended_at
+    assert (cdr.last_updated - ended_at).total_seconds() >= 590

@@ -1,6 +1,7 @@
 """The books of one EVSE and what comes between: late references, a disk that refuses, a start in the middle."""
 
 import asyncio
+import logging
 
 import pytest
 
@@ -9,8 +10,8 @@ from agent.core.account import Remark, from_json
 from agent.model import Answer, EndReason, LateAnswer, Outcome, Recorded, Source
 from agent.runtime.ledger import UNRECORDED_S
 from agent.runtime.records_queue import MOST_REFUSALS, RETRY_S
-from tests.scenario.virtual_time import NOW, played
-from tests.unit.ledger_books import REFUSED, Books, entry
+from tests.scenario.virtual_time import NOW, in_virtual_time, played
+from tests.unit.ledger_books import BOOKS, REFUSED, Books, entry
 
 # ---- late references
 
@@ -44,6 +45,10 @@ async def test_late_reference_is_in_what_is_told_next() -> None:
 # ---- a disk that refuses
 
 
+def alarms(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.CRITICAL]
+
+
 @played
 async def test_session_that_can_not_be_recorded_is_reported_after_a_while() -> None:
     books = Books()
@@ -61,6 +66,35 @@ async def test_session_that_can_not_be_recorded_is_reported_after_a_while() -> N
 
 
 @played
+async def test_session_that_the_disk_does_not_answer_for_is_reported_after_a_while() -> None:
+    books = Books()
+    number = await books.accept()
+    books.journal.stalls_s = 10 * UNRECORDED_S
+    books.ledger.start(number, books.now, 10_000)
+    await asyncio.sleep(UNRECORDED_S - 1.0)
+    assert books.unrecorded == []
+    await asyncio.sleep(2.0)
+    assert books.unrecorded == [number]
+    books.ledger.abandon(EndReason.STORAGE_FAULT)
+    await books.ledger.settled()
+    assert books.journal.ended == {number: EndReason.STORAGE_FAULT}
+    await books.close()
+
+
+@played
+async def test_session_that_ended_before_the_disk_answered_is_not_reported() -> None:
+    books = Books()
+    number = await books.accept()
+    books.journal.stalls_s = 2 * UNRECORDED_S
+    books.ledger.start(number, books.now, 10_000)
+    books.ledger.end(books.now, 10_000, EndReason.UNPLUGGED)
+    await asyncio.sleep(10 * UNRECORDED_S)
+    assert books.unrecorded == []
+    assert books.journal.ended == {number: EndReason.UNPLUGGED}
+    await books.close()
+
+
+@played
 async def test_session_that_is_on_disk_once_is_not_reported() -> None:
     books = Books()
     await books.begin()
@@ -72,6 +106,39 @@ async def test_session_that_is_on_disk_once_is_not_reported() -> None:
     await books.ledger.settled()
     assert books.persisted_wh() == 10_000
     await books.close()
+
+
+def test_session_that_the_disk_does_not_take_on_raises_one_alarm(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        books = Books()
+        await books.begin()
+        books.journal.refuses = True
+        await books.read(20_000)
+        await asyncio.sleep(BOOKS.persist_every_s - RETRY_S)
+        assert alarms(caplog) == []
+        await asyncio.sleep(10 * BOOKS.persist_every_s)
+        books.journal.refuses = False
+        await books.close()
+
+    in_virtual_time(story)
+    [alarm] = alarms(caplog)
+    assert "session 1 could not be recorded for 122 s" in alarm
+
+
+def test_disk_that_fails_again_raises_another_alarm(caplog: pytest.LogCaptureFixture) -> None:
+    async def story() -> None:
+        books = Books()
+        await books.begin()
+        for register_wh in (20_000, 30_000):
+            books.journal.refuses = True
+            await books.read(register_wh)
+            await asyncio.sleep(2 * BOOKS.persist_every_s)
+            books.journal.refuses = False
+            await books.ledger.settled()
+        await books.close()
+
+    in_virtual_time(story)
+    assert len(alarms(caplog)) == 2
 
 
 @played

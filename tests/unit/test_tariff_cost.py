@@ -1,7 +1,9 @@
 """What the examples of the chapters leave open: each test is one reading of the decision record on tariffs."""
 
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, time, timedelta
 from decimal import Decimal
+from typing import overload
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -262,3 +264,40 @@ def test_periods_out_of_order_are_refused() -> None:
     periods = [ChargingPeriod(START + hour, START + 2 * hour, CHARGING), ChargingPeriod(START, START + hour, CHARGING)]
     with pytest.raises(ValueError, match="before the last one ended"):
         cost(tariff(element(component(Dimension.TIME, "1"))), periods, AMSTERDAM)
+
+
+# A session of thousands of periods: a car that goes round a bound of power for days.
+
+
+class Counted(Sequence[ChargingPeriod]):
+    """Periods that count how many of them were handed out."""
+
+    def __init__(self, periods: Sequence[ChargingPeriod]) -> None:
+        self._periods = periods
+        self.handed_out = 0
+
+    def __len__(self) -> int:
+        return len(self._periods)
+
+    def __iter__(self) -> Iterator[ChargingPeriod]:
+        for period in self._periods:
+            self.handed_out += 1
+            yield period
+
+    @overload
+    def __getitem__(self, place: int) -> ChargingPeriod: ...
+    @overload
+    def __getitem__(self, place: slice) -> Sequence[ChargingPeriod]: ...
+    def __getitem__(self, place: int | slice) -> ChargingPeriod | Sequence[ChargingPeriod]:
+        self.handed_out += 1 if isinstance(place, int) else len(range(*place.indices(len(self._periods))))
+        return self._periods[place]
+
+
+def test_each_period_of_a_long_session_is_looked_at_a_few_times_only() -> None:
+    usages = [
+        ChargingPeriod(START + timedelta(minutes=n), START + timedelta(minutes=n + 1), CHARGING, Decimal("0.1"))
+        for n in range(300)
+    ]
+    periods = Counted(usages)
+    assert cost(tariff(element(component("ENERGY", "1"))), periods, AMSTERDAM).total == price("30")
+    assert periods.handed_out <= 20 * len(usages)
