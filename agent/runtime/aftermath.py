@@ -62,8 +62,8 @@ class Aftermath:
     ) -> None:
         """Add what still comes to the record.
 
-        `on_joined` gets an answer whose reference is now the authorization's, once that is on disk; `on_refused` the
-        id when a refusal speaks for the authorization.
+        `on_joined` gets an answer whose reference is now the authorization's, `on_refused` the id when a refusal speaks
+        for the authorization; neither waits for the disk.
         """
         self._spawn(self._take_late(recording, decision, late, on_joined, on_refused))
 
@@ -118,22 +118,23 @@ class Aftermath:
         verdicts = _LateVerdicts(decision)
         async with aclosing(late) as answers:
             async for answer in answers:
-                joined = verdicts.take(answer)
-                taken = LateAnswer(authorization_id, self._now(), answer, joined)
-                await self._kept(taken)
+                taken = LateAnswer(authorization_id, self._now(), answer, verdicts.take(answer))
                 log.info(
                     "evse=%s authorization %d: peer %s answered late: %s after %.1f s",
                     self._evse_uid, authorization_id, answer.peer, answer.outcome, answer.elapsed_s,
                 )  # fmt: skip
-                if joined:
+                # What it means comes before its own row: a relay that is to open waits for no disk, and a session that
+                # ends meanwhile still names the reference.
+                if taken.joined:
                     on_joined(taken)
                 if verdicts.refused_by_owner:
                     on_refused(authorization_id)
+                await self._kept(taken)
         if verdicts.refused_by_all:
             on_refused(authorization_id)
 
     async def _kept(self, late: LateAnswer) -> None:
-        """On disk, for a disk that refuses for a while as well. Raises StoreError when it does so for minutes."""
+        """On disk, for a disk that refuses for a while as well; one that does so for minutes gets no more of it."""
         for _ in range(MOST_TRIES):
             try:
                 await self._journal.add_late(late)
@@ -142,7 +143,10 @@ class Aftermath:
                 await asyncio.sleep(RETRY_END_S)
             else:
                 return
-        await self._journal.add_late(late)
+        log.critical(
+            "evse=%s ALARM the late answer of peer %s to authorization %d could not be recorded",
+            self._evse_uid, late.answer.peer, late.authorization_id,
+        )  # fmt: skip
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

@@ -104,3 +104,31 @@ async def test_late_refusal_before_the_plug_ends_the_wait() -> None:
     assert stage.journal.ended == {1: EndReason.LATE_REFUSAL}
     assert stage.journal.sessions == {}
     await finish(stage)
+
+
+@played
+async def test_late_refusal_opens_the_relay_whatever_the_disk_does() -> None:
+    stage = charging_stage(policy=replace(POLICY, late_refusal=LateRefusal.STOP))
+    stage.backend.late_after_s, stage.backend.late_outcome = 1.0, Outcome.BLOCKED
+    await stage.begin("B1")
+    stage.journal.refuses = True
+    await asyncio.sleep(2.0)
+    assert not closed(stage)
+    stage.journal.refuses = False
+    await asyncio.sleep(5.0)
+    assert record(stage).ended_because is EndReason.LATE_REFUSAL
+    assert [late.answer.outcome for late in stage.journal.late] == [Outcome.BLOCKED]
+    await finish(stage)
+
+
+@played
+async def test_reference_that_came_before_the_end_is_in_the_cdr_however_slow_the_disk_is() -> None:
+    stage = charging_stage()
+    stage.backend.late_after_s = 1.0
+    await stage.begin("B1")
+    stage.journal.stalls_s = 3.0
+    await asyncio.sleep(1.5)
+    stage.plug(inserted=False)
+    await stage.evse.ledger.settled()
+    assert cdr(stage.journal)["authorization_reference"] == "REF-LATE"
+    await finish(stage)

@@ -166,6 +166,9 @@ def shown(finished: Finished, what: str) -> str:
 async def joined(agent: Agent, emsp: FakeEmsp) -> None:
     """Return when the agent asks the peer, and has its list."""
     await until(lambda: "acme" in agent.peers)
+    async with asyncio.timeout(HANG_S):
+        while await agent.stores.whitelist.last_sync("acme") is None:  # noqa: ASYNC110  of a sync in the background
+            await asyncio.sleep(0.01)
     await whitelisted(agent, LISTED)
     assert emsp.device.relation.our_token
 
