@@ -22,6 +22,7 @@ from agent.commands.terminal import harmless
 from agent.config import Config
 from agent.errors import AgentError
 from agent.ocpi.cdrs import CDR
+from agent.peering import parties
 from agent.runtime.documents import credit_of, figures_of
 from agent.store.sessions import Charges
 
@@ -58,7 +59,7 @@ async def resend(config: Config, name: str) -> None:
             raise AgentError(f"CDR #{record.number} was deleted a moment ago, as retention has it")
     so_far = {"due": "was due anyway", "parked": "due again", "acknowledged": "due again, although it is acknowledged"}
     called = f"CDR #{record.number} {record.cdr.cdr_id}"
-    click.echo(harmless(f"{called}: {so_far[state_of(record)]}; {_goes_to(record.cdr.peer)}"))
+    click.echo(harmless(f"{called}: {so_far[state_of(record)]}; {await _goes_to(record.cdr.peer, config)}"))
     if record.problem:
         click.echo(harmless(f"    so far: {record.problem}"))
 
@@ -95,7 +96,9 @@ async def credit(config: Config, name: str) -> None:
     if number is None:
         raise AgentError(f"{called} was taken back, or made due again, a moment ago by somebody else")
     cost = cost_in_words(figures_of(written))
-    click.echo(harmless(f"CDR #{number} {cdr_id}: takes back {called}, {cost}; {_goes_to(record.cdr.peer)}"))
+    click.echo(
+        harmless(f"CDR #{number} {cdr_id}: takes back {called}, {cost}; {await _goes_to(record.cdr.peer, config)}")
+    )
 
 
 def as_object(record: CdrRecord) -> dict[str, object]:
@@ -155,7 +158,11 @@ def _not_there_yet(record: CdrRecord) -> str:
     return f"is not acknowledged by {record.cdr.peer} yet: it can be taken back once it is, see `cdrs list --pending`"
 
 
-def _goes_to(peer: str) -> str:
+async def _goes_to(peer: str, config: Config) -> str:
+    if peer not in {name for name, _ in await parties(config)}:
+        return f"but there is no peer {peer} now: it is kept until there is a [[peer]] of this name, or one registered"
+    if config.billing is None:
+        return f"it goes to {peer} once the agent is started again, for there is no [billing] in the configuration"
     return f"it goes to {peer} as soon as the agent runs and can reach it"
 
 

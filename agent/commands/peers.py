@@ -21,7 +21,7 @@ from agent.runtime.peer_check import CheckedPeer, Finding, Level, check_peer
 from agent.serving import Serving, registrar_of, require_server, serving_alone_in
 from agent.storage import alone_in, storage_folder
 from agent.store.peers import PeerRelation, PeerStore
-from agent.store.sessions import SessionStore
+from agent.store.sessions import Charges, SessionStore
 from agent.store.whitelist import Whitelist
 
 _EVERY_INTERFACE = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  nothing is bound here
@@ -101,6 +101,7 @@ async def unregister(config: Config, name: str, *, force: bool) -> None:
     async with _store(config) as store:
         ended = await registrar_of(config, store).unregister(name, force=force)
     click.echo(harmless(f"{name}: unregistered; {ended.detail}"))
+    await _say_what_is_owed(config, name)
     path = Path(config.storage.directory) / "whitelist.db"
     if not path.exists() or name in {section.name for section in config.peer}:
         return
@@ -112,7 +113,17 @@ async def unregister(config: Config, name: str, *, force: bool) -> None:
     except StoreError as error:
         click.echo(f"its tokens are withdrawn by the agent, soon or at its next start, and not here: {harmless(error)}")
         return
-    click.echo(f"{withdrawn} tokens that it had brought are withdrawn")
+    were = "token that it had brought is" if withdrawn == 1 else "tokens that it had brought are"
+    click.echo(f"{withdrawn} {were} withdrawn")
+
+
+async def _say_what_is_owed(config: Config, name: str) -> None:
+    """What can reach nobody now."""
+    kept = await Charges.open_read_only(storage_folder(config) / "state.db")
+    async with closed_by(kept.close):
+        owed = [record for record in await kept.cdrs(1000, pending=True, parked=True) if record.cdr.peer == name]
+    if owed:
+        click.echo(f"{len(owed)} CDR(s) for it are not acknowledged, and kept: `cdrs list --pending --parked`")
 
 
 async def check(config: Config, config_path: Path, name: str) -> bool:

@@ -23,8 +23,9 @@ def outlet_for(tapped: Tapped, outlets: Sequence[Evse], settings: Settings) -> i
     """Which of the EVSEs behind one reader a tap is for, as an index; the first where several are as good.
 
     What the card, or then its group, has begun or ended there comes before all else: a driver who wants to stop must
-    never start a stranger's car. Then the car that was plugged in last, for its driver stands at the reader; then a
-    free outlet. `groups` must have been looked up, unless an authorization of this very card runs.
+    never start a stranger's car. Then the car that was plugged in last when the card came, for its driver stands at the
+    reader; then a free outlet, also one where a car has come since. `groups` must have been looked up, unless an
+    authorization of this very card runs.
     """
     return min(range(len(outlets)), key=lambda place: _claim(tapped, outlets[place], settings))
 
@@ -37,7 +38,8 @@ def _claim(tapped: Tapped, evse: Evse, settings: Settings) -> tuple[int, float]:
         return (1, 0.0)
     match evse.phase:
         case Available():
-            return (2, -evse.plugged_at) if evse.plug is Plug.IN else (3, 0.0)
+            stood_there = evse.plug is Plug.IN and evse.plugged_at <= tapped.tap.at
+            return (2, -evse.plugged_at) if stood_there else (3, 0.0)
         case WaitingForUnplug():
             return (4, -evse.plugged_at)
         case Authorizing() | WaitingForPlug() | Charging() | Suspended():

@@ -151,6 +151,8 @@ class Evse:
     """Since when the plug is in, if it is."""
     energy_wh: int | None = None
     """The last reading; None before the first."""
+    energy_is_old: bool = False
+    """A session has ended since that reading, and may have drawn more by then."""
     lost: frozenset[Device] = frozenset()
     started: bool = False
     stopping: bool = False
@@ -171,6 +173,11 @@ class Evse:
         """Whether this is the authorization that runs."""
         authorization = self.running
         return authorization is not None and authorization.id == authorization_id
+
+    @property
+    def register_wh(self) -> int | None:
+        """What a session may be counted from and to; None where that would bill the one before to this one."""
+        return None if self.energy_is_old else self.energy_wh
 
     @property
     def relay_closed(self) -> bool:

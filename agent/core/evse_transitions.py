@@ -208,7 +208,7 @@ def _accepted(evse: Evse, authorization: Authorization, settings: Settings) -> O
 def _start(evse: Evse, authorization: Authorization, at: float) -> Outcome:
     """`since` is set anew: who plugs in and then holds the card to the reader again does not mean to stop."""
     after = replace(evse, phase=Charging(replace(authorization, since=at)))
-    return after, (StartSession(authorization.id, at, evse.energy_wh), Show(standing_text(after)))
+    return after, (StartSession(authorization.id, at, evse.register_wh), Show(standing_text(after)))
 
 
 def _recorded_too_late(evse: Evse, event: RecordedTooLate) -> Outcome:
@@ -255,7 +255,7 @@ def _unplugged(evse: Evse, event: Unplugged) -> Outcome:
 def _read(evse: Evse, event: Reading, settings: Settings) -> Outcome:
     went_back = evse.energy_wh is not None and event.energy_wh < evse.energy_wh
     alarm = (RaiseAlarm(Alarm.METER_WENT_BACK),) if went_back else ()
-    now = replace(evse, energy_wh=event.energy_wh)
+    now = replace(evse, energy_wh=event.energy_wh, energy_is_old=False)
     authorization = evse.running
     if authorization is None or not evse.relay_closed:
         return now, alarm
@@ -279,7 +279,7 @@ def _watched(evse: Evse, authorization: Authorization, event: Reading, settings:
 
 def _flowing(evse: Evse, authorization: Authorization, at: float) -> Outcome:
     after = replace(evse, phase=Charging(authorization))
-    period = BeginPeriod(authorization.id, at, Period.CHARGING, evse.energy_wh)
+    period = BeginPeriod(authorization.id, at, Period.CHARGING, evse.register_wh)
     return after, (period, Show(standing_text(after)))
 
 
@@ -289,7 +289,7 @@ def _fired(evse: Evse, event: TimerFired) -> Outcome:
             return _end(evse, event.at, EndReason.CONNECTION_TIMEOUT, Text.CONNECTION_TIMEOUT)
         case (Timer.SUSPEND, Charging(authorization, low=True)):
             after = replace(evse, phase=Suspended(authorization))
-            period = BeginPeriod(authorization.id, event.at, Period.PARKING, evse.energy_wh)
+            period = BeginPeriod(authorization.id, event.at, Period.PARKING, evse.register_wh)
             return after, (period, Show(standing_text(after)))
         case _:
             raise UnexpectedEvent(evse, event)
@@ -359,7 +359,7 @@ def _shut_down(evse: Evse, event: ShutDown, settings: Settings) -> Outcome:
     told: tuple[Effect, ...]
     match evse.phase:
         case Charging(authorization) | Suspended(authorization) if settings.can_resume:
-            told = (AddReading(authorization.id, event.at, evse.energy_wh), Show(Text.RESTARTING))
+            told = (AddReading(authorization.id, event.at, evse.register_wh), Show(Text.RESTARTING))
             return replace(now, phase=Faulted()), told
         case WaitingForPlug():
             return _end(now, event.at, EndReason.SHUTDOWN, Text.RESTARTING)
@@ -379,7 +379,7 @@ def _restarted(evse: Evse, event: Restarted, settings: Settings) -> Outcome:
     found = event.running
     if found is None:
         return now, (Show(standing_text(now)),)
-    now = replace(now, energy_wh=found.energy_wh)
+    now = replace(now, energy_wh=found.energy_wh, energy_is_old=True)
     if not found.session_started:
         return now, (EndAuthorization(found.authorization_id, EndReason.RESTART), Show(Text.POWER_LOST))
     because = _not_resumed(event, settings)
@@ -387,7 +387,7 @@ def _restarted(evse: Evse, event: Restarted, settings: Settings) -> Outcome:
         end = EndSession(found.authorization_id, None, found.energy_wh, because)
         return now, (end, Show(Text.POWER_LOST))
     authorization = Authorization(found.authorization_id, found.uid, found.group, event.at)
-    resumed = replace(now, phase=Charging(authorization))
+    resumed = replace(now, phase=Charging(authorization), energy_is_old=False)
     return resumed, (ResumeSession(found.authorization_id, event.at), Show(Text.RESUMED))
 
 
@@ -403,14 +403,15 @@ def _not_resumed(event: Restarted, settings: Settings) -> EndReason | None:
 
 def _end(evse: Evse, at: float, because: EndReason, text: Text, tap: Tap | None = None) -> Outcome:
     """End what runs."""
-    authorization = evse.running
+    authorization, had_session = evse.running, evse.relay_closed
     assert authorization is not None
     end: Effect
-    if evse.relay_closed:
-        end = EndSession(authorization.id, at, evse.energy_wh, because, tap)
+    if had_session:
+        end = EndSession(authorization.id, at, evse.register_wh, because, tap)
     else:
         end = EndAuthorization(authorization.id, because, tap)
-    after = _vacated(replace(evse, last_stop=LastStop(tap.uid, tap.at) if tap else None))
+    last_stop = LastStop(tap.uid, tap.at) if tap else None
+    after = _vacated(replace(evse, last_stop=last_stop, energy_is_old=evse.energy_is_old or had_session))
     if isinstance(after.phase, Available) and evse.plug is Plug.IN:
         after = replace(after, phase=WaitingForUnplug())
     return after, (end, Show(text))

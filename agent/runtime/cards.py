@@ -230,6 +230,9 @@ class Cards:
             begun = self._ledger.facts(effect.authorization_id)
             entry = self._entries.stopped(tap, effect.authorization_id, effect.because, begun)
         if isinstance(effect, EndSession):
+            account = self._ledger.account
+            energy = "energy not metered" if account is None or account.energy_wh is None else f"{account.energy_wh} Wh"
+            log.info("evse=%s session %d ends: %s, %s", self._evse_uid, effect.authorization_id, effect.because, energy)
             done = self._ledger.end(effect.at, effect.energy_wh, effect.because, entry)
         elif entry is None:
             done = self._ledger.end_authorization(effect.authorization_id, effect.because)

@@ -170,8 +170,13 @@ class EvseTapLoop:
         self.hand_in(Tapped(self._time(), tap, groups))
 
     async def groups(self, tap: Tap) -> frozenset[str]:
-        """The groups that a card is listed in."""
-        return await self._decider.groups(tap)
+        """The groups that a card is listed in; none where that can't be told: it must not end a charge then."""
+        try:
+            return await self._decider.groups(tap)
+        except Exception:  # a spoilt row of anybody's card must not cost the driver who charges
+            log.critical("evse=%s ALARM a card could not be looked up; it counts as of no group", self.evse_uid,
+                         exc_info=True)  # fmt: skip
+            return frozenset()
 
     def reader_is(self, name: str, *, missing: bool) -> None:
         """Take note of a reader's state: without any, the driver must not be asked for a card."""
@@ -227,10 +232,10 @@ class EvseTapLoop:
 
     async def _start(self) -> None:
         found, self._found = self._found, None
-        if found is not None:
-            self._ledger.found(found)
-            if found.session is not None and self._settings.has_plug_sensor:
-                await self._plug_report()
+        if found is not None and not self._ledger.found(found):
+            found = None
+        if found is not None and found.session is not None and self._settings.has_plug_sensor:
+            await self._plug_report()
         off_for_s = self._off_for_s(found)
         if found is not None and found.session is not None and self._settings.can_resume and self._plug is Plug.IN:
             off_for_s = off_for_s if await self._disk_takes_it() else None
@@ -262,8 +267,7 @@ class EvseTapLoop:
     def _off_for_s(self, found: Open | None) -> float | None:
         if found is None or found.session is None:
             return None
-        last = found.session
-        return self._clock.since(last.boot_id, last.monotonic_s, last.changed_at, wall_known=last.clock_known)
+        return self._ledger.gone_s(found.session)
 
     def _leave(self) -> None:
         """Open the relay, now; and end what is not to be resumed."""
@@ -357,8 +361,10 @@ class EvseTapLoop:
                 entry = self._entries.refused(tap, because, lost, self.active_authorization)
                 self._cards.take_down(tap, entry)
             case StartSession(authorization_id, at, energy_wh):
+                log.info("evse=%s session %d begins", self.evse_uid, authorization_id)
                 self._ledger.start(authorization_id, at, energy_wh)
-            case ResumeSession(_, at):
+            case ResumeSession(authorization_id, at):
+                log.info("evse=%s session %d goes on", self.evse_uid, authorization_id)
                 self._ledger.resume(at)
             case BeginPeriod(_, at, period, energy_wh):
                 self._ledger.turn(at, period, energy_wh)
@@ -424,7 +430,7 @@ class EvseTapLoop:
             self._fail(error)
 
     async def _look_up(self, tap: Tap) -> None:
-        self.tap(tap, await self._decider.groups(tap))
+        self.tap(tap, await self.groups(tap))
 
 
 def _running(found: Open | None) -> Running | None:

@@ -104,11 +104,16 @@ class MemoryWhitelist:
 
     rows: Mapping[str, tuple[ListedToken, ...]] = field(default_factory=dict)
     broken: bool = False
+    spoilt: frozenset[str] = frozenset()
+    """Uids whose rows no program understands."""
+    takes_s: float = 0.0
 
     async def find(self, uid: Uid) -> tuple[ListedToken, ...]:
-        await asyncio.sleep(0)
+        await asyncio.sleep(self.takes_s)
         if self.broken:
             raise StoreError("whitelist.db: malformed")
+        if uid in self.spoilt:
+            raise ValueError("'ALWAYZ' is not a valid WhitelistType")
         return self.rows.get(uid, ())
 
 
@@ -186,7 +191,7 @@ class Stage:
         """The agent as it stands after a start: it remembers nothing but what it `found` on disk."""
         loop = asyncio.get_running_loop()
         self.lives += 1
-        self.clock = Clock(self.wall.now, loop.time, f"boot-{self.boot}")
+        self.clock = Clock(self.wall.now, loop.time, f"boot-{self.boot}", lambda: self.wall.is_trusted)
         self._news = asyncio.Event()
         self._kept: list[asyncio.Future[bool]] = []
         self.evse = EvseTapLoop(

@@ -122,6 +122,25 @@ async def test_session_goes_from_tap_to_tap_without_a_plug_sensor() -> None:
     await finish(stage)
 
 
+@played
+async def test_what_a_driver_draws_after_the_last_reading_is_not_billed_to_the_next() -> None:
+    stage = charging_stage(fitted=replace(FITTED, has_plug_sensor=False))
+    await stage.begin("A1")
+    await stage.flow(1000, 60.0, power_w=22_000)
+    stage.register_wh += 366  # a minute that ends before the meter is read again
+    await asyncio.sleep(59.0)
+    await stage.tap("A1")
+    await stage.tap("C1")
+    await asyncio.sleep(1.0)
+    stage.read()
+    await stage.flow(100, 60.0)
+    await stage.tap("C1")
+    await stage.evse.ledger.settled()
+    assert [cdr(stage.journal, number)["total_energy"] for number in (1, 3)] == [1, Decimal("0.1")]
+    assert remarks(stage, 3) == {Remark.METER_LATE}
+    await finish(stage)
+
+
 # ---- what a session says
 
 

@@ -304,7 +304,7 @@ async def test_rejected_cdr_is_due_again_when_it_is_resent(books: Books) -> None
     await told(books, acknowledged=False)
     finished = await books.command("cdrs", "resend", "#1")
     assert (finished.code, finished.err) == (0, "")
-    assert finished.out.startswith(f"CDR #1 {CDR}: due again; it goes to emsp")
+    assert finished.out.startswith(f"CDR #1 {CDR}: due again; ")
     async with books.opened() as (_, store):
         assert [report.object for report in await store.due()] == [cdr_object(CDR, FIRST)]
 
@@ -313,7 +313,7 @@ async def test_acknowledged_cdr_is_due_again_when_it_is_resent(books: Books) -> 
     await books.charge()
     await told(books)
     finished = await books.command("cdrs", "resend", CDR)
-    assert finished.out.startswith(f"CDR #1 {CDR}: due again, although it is acknowledged; it goes to emsp")
+    assert finished.out.startswith(f"CDR #1 {CDR}: due again, although it is acknowledged; ")
     async with books.opened() as (_, store):
         assert [report.revision for report in await store.due()] == [1]
 

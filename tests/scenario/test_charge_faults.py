@@ -300,3 +300,19 @@ async def test_nobodys_charge_begins_while_the_last_one_is_not_on_disk() -> None
     await stage.evse.ledger.settled()
     assert (await stage.tap("C1")).entry.verdict is Verdict.ACCEPTED
     await finish(stage)
+
+
+# ---- the whitelist
+
+
+@played
+async def test_card_whose_row_can_not_be_read_leaves_the_charge_of_a_group_alone() -> None:
+    stage = charging_stage()
+    await stage.begin("A1")
+    stage.whitelist.spoilt = frozenset({"C1"})
+    stage.present("C1")
+    await asyncio.sleep(1.0)
+    assert closed(stage)
+    assert stage.crashes == []
+    assert stage.journal.committed[2].reason is Reason.IN_USE
+    await finish(stage)

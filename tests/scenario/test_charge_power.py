@@ -169,6 +169,23 @@ async def test_car_that_stays_after_a_long_power_cut_waits_for_a_card() -> None:
 
 
 @played
+async def test_session_whose_account_can_not_be_read_ends_unbilled_and_the_next_card_charges() -> None:
+    stage = await charged()
+    await stage.stop()
+    stage.journal.sessions[1] = replace(record(stage), account=b"{}")
+    stage.restart()
+    await asyncio.sleep(10.0)
+    assert not closed(stage)
+    assert (record(stage).ended_because, record(stage).energy_wh) == (EndReason.RESTART, 1000)
+    assert (record(stage).no_cdr or "").startswith("its account can't be read: ")
+    assert session(stage)["status"] == "INVALID"
+    await stage.begin("C1")
+    assert closed(stage)
+    assert stage.crashes == []
+    await finish(stage)
+
+
+@played
 async def test_car_unplugged_while_the_power_was_away_ends_the_session() -> None:
     stage = await charged()
     stage.plugged = False

@@ -72,6 +72,23 @@ async def test_card_is_for_the_car_that_was_plugged_in_last() -> None:
 
 
 @played
+async def test_card_is_not_for_a_car_that_came_while_it_was_looked_up() -> None:
+    site = TwoOutlets()
+    await asyncio.sleep(0.5)
+    site.left.plug(inserted=True)
+    await site.present("A1")
+    site.right.plug(inserted=True)
+    site.left.whitelist.takes_s = 0.5
+    await site.present("C1")
+    site.left.plug(inserted=False)
+    site.left.plug(inserted=True)
+    await asyncio.sleep(1.0)
+    assert site.charging == (False, True)
+    assert [entry.uid for entry in site.right.journal.committed.values()] == ["C1"]
+    await site.close()
+
+
+@played
 async def test_next_card_is_for_the_other_outlet() -> None:
     site = TwoOutlets()
     await asyncio.sleep(0.5)
@@ -134,6 +151,19 @@ async def test_unreadable_whitelist_hands_the_card_over_all_the_same() -> None:
     await site.present("C1")
     assert site.charging == (True, False)
     assert len(site.right.journal.committed) == 1
+    await site.close()
+
+
+@played
+async def test_card_whose_row_can_not_be_read_is_handed_over_all_the_same() -> None:
+    site = TwoOutlets()
+    await asyncio.sleep(0.5)
+    site.left.plug(inserted=True)
+    await site.present("A1")
+    site.left.whitelist.spoilt = site.right.whitelist.spoilt = frozenset({"C1"})
+    await site.present("C1")
+    assert site.charging == (True, False)
+    assert [entry.reason for entry in site.right.journal.committed.values()] == [Reason.AGENT_FAULT]
     await site.close()
 
 
