@@ -4,7 +4,7 @@ Why they say it so is in `docs/decisions/0011-what-a-session-and-its-cdr-say.md`
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from decimal import Decimal
 from typing import Final
@@ -18,7 +18,7 @@ from agent.core.tariff_cost import Cost, cost
 from agent.core.tariff_matching import active_components
 from agent.core.tariff_periods import moment_in
 from agent.core.tariff_usage import Activity, ChargingPeriod, hours, rounded, with_progress
-from agent.model import Outcome, Recorded, Source
+from agent.model import Recorded, Source
 from agent.ocpi import cdrs
 from agent.ocpi.cdrs import CDR, AuthMethod, Cdr, CdrDimension, CdrDimensionType, CdrLocation, CdrToken, GivenReference
 from agent.ocpi.objects import Lenient, OurObject, encode
@@ -229,25 +229,6 @@ class Figures:
     """None: no cost is given, or no VAT applies."""
     is_credit: bool
     """Takes back the CDR that it names: `excl_vat` and `incl_vat` are negative."""
-
-
-def owned(recorded: Recorded) -> Recorded:
-    """The same, with the owner of a card that no list named: the peer that allowed it late, and said whose it is."""
-    entry = recorded.entry
-    tokens = [late.answer for late in recorded.late if late.joined and late.answer.outcome is Outcome.ALLOWED]
-    answer = next((answer for answer in tokens if answer.token is not None), None)
-    if entry.contract_id or answer is None or answer.token is None:
-        return recorded
-    token = answer.token
-    known = replace(
-        entry,
-        peer=answer.peer,
-        country_code=token.country_code,
-        party_id=token.party_id,
-        contract_id=token.contract_id,
-        token_uid=token.uid,
-    )
-    return replace(recorded, entry=known)
 
 
 def never_billed(session: bytes, account: Account, changed_at: datetime) -> bytes:

@@ -28,12 +28,12 @@ from agent.core.account import (
     turned,
 )
 from agent.core.evse_effects import Period
+from agent.core.owner import owned
 from agent.core.tariff_usage import Activity
 from agent.errors import StoreError
 from agent.model import EndReason, Entry, LateAnswer, Recorded
 from agent.ports import Journal, Sessions
 from agent.runtime.clock import Clock
-from agent.runtime.documents import owned
 from agent.runtime.records_queue import Job, RecordsQueue
 from agent.runtime.sealing import Documents, DocumentsBy, sealed
 

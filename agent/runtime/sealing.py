@@ -14,10 +14,10 @@ from uuid import uuid4
 
 from agent.charges import Charge, NewCdr, SessionRecord
 from agent.core.account import Account, Pricing, Remark, from_json, moved, noted, to_json
+from agent.core.owner import owned
 from agent.errors import StoreError
 from agent.model import EndReason, Recorded
 from agent.runtime.clock import Clock
-from agent.runtime.documents import never_billed, owned
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +105,8 @@ def _invalid(record: SessionRecord, account: Account) -> bytes | None:
     """What the peer is told at the end of a session of which it has an earlier state; None where it has none."""
     if record.object is None or not record.clock_known:
         return None
+    from agent.runtime.documents import never_billed  # noqa: PLC0415  a megabyte that who bills nothing does without
+
     try:
         return never_billed(record.object, account, record.changed_at)
     except ValueError as error:
