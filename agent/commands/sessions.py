@@ -123,7 +123,7 @@ def _span(charge: Charge) -> str:
 
 
 def _paragraph(charge: Charge) -> Iterator[str]:
-    session, entry, account = charge.session, charge.authorization.entry, from_json(charge.session.account)
+    session, entry = charge.session, charge.authorization.entry
     register = "" if session.register_wh is None else f", register at {session.register_wh} Wh"
     yield f"session          #{session.authorization_id} {session.session_id}"
     yield f"EVSE             {session.evse_uid}"
@@ -135,7 +135,12 @@ def _paragraph(charge: Charge) -> Iterator[str]:
     yield f"reference        {entry.authorization_reference or 'none was given'}"
     yield f"session object   {told_in_words(charge)}"
     yield f"bill             {bill_in_words(charge)}"
-    yield from _consumed(account)
+    try:
+        account = from_json(session.account)
+    except ValueError as error:
+        yield f"consumed         {error}"
+    else:
+        yield from _consumed(account)
 
 
 def _consumed(account: Account) -> Iterator[str]:

@@ -122,7 +122,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         (
             "[location]",
             '[[meter]]\nname = "m"\nkind = "modbus"\nport = "p"\nmodel = "x"\ninterval_s = 61\n[location]',
-            "meter #1: interval_s: XX",
+            "meter #1: interval_s: expected `float` <= 60.0",
         ),
         (
             "[location]",
