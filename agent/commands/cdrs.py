@@ -22,7 +22,6 @@ from agent.commands.terminal import harmless
 from agent.config import Config
 from agent.errors import AgentError
 from agent.ocpi.cdrs import CDR
-from agent.peering import parties
 from agent.runtime.documents import credit_of, figures_of
 from agent.store.sessions import Charges
 
@@ -159,6 +158,8 @@ def _not_there_yet(record: CdrRecord) -> str:
 
 
 async def _goes_to(peer: str, config: Config) -> str:
+    from agent.peering import parties  # noqa: PLC0415  a fifth of a second that the listings need not wait for
+
     if peer not in {name for name, _ in await parties(config)}:
         return f"but there is no peer {peer} now: it is kept until there is a [[peer]] of this name, or one registered"
     if config.billing is None:
