@@ -156,7 +156,11 @@ class ChargePoint:
         self.pins.drive(PLUGS[evse], high=False)
 
     async def deliver(self, energy_wh: int, evse: int = 0) -> None:
-        """Let so much energy flow, in no time at all, and wait until the agent has read it."""
+        """Let so much energy flow, in no time at all, and wait until the agent has read it.
+
+        Not before it has read the meter since the charge before this one: what flows until then is nobody's.
+        """
+        await until(lambda: not self.alive.evses[EVSES[evse]].state.energy_is_old)
         register_wh = round(self.meters[evse].energy_wh) + energy_wh
         self.meters[evse].set_energy(register_wh)
         await self.reads(register_wh, evse)
