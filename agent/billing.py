@@ -12,7 +12,7 @@ import msgspec
 
 from agent.config import Config, EvseSection
 from agent.errors import ConfigError
-from agent.ocpi.cdrs import CdrLocation
+from agent.ocpi.cdrs import CdrLocation, ConnectorType
 from agent.ocpi.tariffs import Tariff
 from agent.runtime.documents import Documents
 from agent.runtime.tariff_terms import read_tariff
@@ -72,6 +72,9 @@ def documents_by(config: Config, evse: EvseSection, tariff: bytes) -> Documents 
 
 def _place(config: Config, evse: EvseSection) -> CdrLocation:
     location, connector = config.location, evse.connector
+    if connector is not None and connector.standard not in set(ConnectorType):
+        known = ", ".join(ConnectorType)
+        raise ConfigError(f'evse {evse.uid}: connector.standard: "{connector.standard}" is none of OCPI\'s: {known}')
     fields = {
         "id": location.id,
         "name": location.name,

@@ -608,11 +608,14 @@ async def test_energy_is_told_before_the_meter_counts_as_working(pins: WatchedFa
 
 async def test_pulses_that_come_at_once_all_count(pins: WatchedFactory) -> None:
     output = Output(pins)
-    async with watching(s0()) as watch:
+    meter = s0()
+    async with watching(meter) as watch:
         await watch.ready()
         for _ in range(1000):
             output.pulse(0.03, 0.06)
         await watch.until(lambda: watch.energies[-1] == 1000)
+    async with watching(meter) as watch:
+        assert (await watch.next_reading()).energy_wh == 1000
 
 
 @pytest.mark.parametrize(("pulses_per_kwh", "energy_wh"), [(1, 7000), (800, 8), (1000, 7), (10000, 0), (3, 2333)])
@@ -673,7 +676,8 @@ async def test_bounce_is_no_pulse_and_costs_none(
     pins: WatchedFactory, edges: list[tuple[bool, float]], pulses: int
 ) -> None:
     output = Output(pins)
-    async with watching(s0()) as watch:
+    meter = s0()
+    async with watching(meter) as watch:
         await watch.ready()
         for active, lasts_s in edges:
             output.level(active=active)
@@ -681,18 +685,23 @@ async def test_bounce_is_no_pulse_and_costs_none(
         output.time_s += 1
         output.pulse()
         await watch.until(lambda: watch.energies[-1] == pulses + 1)
+    async with watching(meter) as watch:
+        assert (await watch.next_reading()).energy_wh == pulses + 1
 
 
 async def test_pulse_that_began_before_the_start_is_left_aside(pins: WatchedFactory) -> None:
     output = Output(pins)
     output.level(active=True)
-    async with watching(s0()) as watch:
+    meter = s0()
+    async with watching(meter) as watch:
         await watch.ready()
         output.time_s += 1
         output.level(active=False)
         output.time_s += 1
         output.pulse()
         await watch.until(lambda: watch.energies[-1] == 1)
+    async with watching(meter) as watch:
+        assert (await watch.next_reading()).energy_wh == 1
 
 
 async def test_meter_counts_on_when_it_runs_again(pins: WatchedFactory) -> None:
