@@ -8,7 +8,7 @@ ARGS   ?=
 # The stamp carries what was installed: a changed pin installs anew, an unchanged one asks nobody.
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench campaign install lock clean format
+.PHONY: demo test check bench campaign pictures extras install lock clean format
 
 demo: $(STAMP)
 	@$(BIN)/chargepoint-agent demo $(ARGS)
@@ -27,6 +27,17 @@ bench: $(STAMP)
 
 campaign: $(STAMP)
 	$(BIN)/python -m pytest -m campaign -s $(ARGS)
+
+pictures: $(STAMP)
+	$(BIN)/python -m fakes.pictures docs/pictures
+
+# pyscard and evdev come as source: gcc, Python's headers and libpcsclite-dev build them.
+extras: $(VENV)/.extras
+
+$(VENV)/.extras: $(STAMP) requirements/source.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/source-build.txt
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation --no-binary :all: -r requirements/source.txt
+	@touch $(VENV)/.extras
 
 format: $(STAMP)
 	$(BIN)/ruff format .
@@ -48,6 +59,8 @@ lock: $(STAMP)
 	$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements/run.txt
 	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links -c requirements/run.txt --group dev --group build -o requirements/dev.txt
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --group source -o requirements/source.txt
+	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --group source-build -o requirements/source-build.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
