@@ -181,6 +181,12 @@ class Reason(StrEnum):
     """Another device without which no charge may begin is lost: `detail` names it."""
     AGENT_FAULT = "agent-fault"
     """The agent itself failed at this tap; its log has the trace."""
+    RANDOM_UID = "random-uid"
+    """A uid that is another one each time, as a phone's: no list can know it."""
+    TOO_MANY_REFUSED = "too-many-refused"
+    """So many cards were refused at this reader that it waits for a while: somebody may be guessing uids."""
+    INTERLOCKED = "interlocked"
+    """Another EVSE of the same interlock is in use, and only one of them may be at a time."""
 
 
 class EndReason(StrEnum):
@@ -216,6 +222,26 @@ class DisplayText:
     text: str
 
 
+class Signal(StrEnum):
+    """What a light, a buzzer or a reader's own lamp tells the driver, who may not be able to read the display."""
+
+    READY = "ready"
+    READING = "reading"
+    """A card was read; its verdict is on the way."""
+    ASKING = "asking"
+    """A peer is being asked."""
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    PLUG_IN = "plug-in"
+    """Accepted, and the cable is still to be plugged in."""
+    CHARGING = "charging"
+    PAUSED = "paused"
+    """A session runs, and the car takes nothing."""
+    DONE = "done"
+    """The charge is over and the car still connected."""
+    FAULT = "fault"
+
+
 @dataclass(frozen=True, slots=True)
 class Tap:
     """A card newly held to a reader."""
@@ -224,6 +250,10 @@ class Tap:
     at: float
     """Loop time, in seconds, at which the last byte of the uid had arrived: the deadline counts from here."""
     reader: str
+    raw: bytes = b""
+    """What the device sent for the card, before the reader's settings made a uid of it: for the installer."""
+    is_random: bool = False
+    """The uid is another one each time, as a phone's, and this reader is to refuse such."""
 
 
 @dataclass(frozen=True, slots=True)

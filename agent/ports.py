@@ -7,7 +7,7 @@ under `tests/contract` say what the types can't.
 from collections.abc import Callable, Sequence
 from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from agent.charges import NewCdr, SessionRecord
 from agent.model import (
@@ -18,6 +18,7 @@ from agent.model import (
     ListedToken,
     MeterReading,
     Question,
+    Signal,
     Tap,
     Uid,
 )
@@ -79,6 +80,25 @@ class Relay(Protocol):
         ...
 
 
+class RelayBoard(Protocol):
+    """Watches over a relay behind a cable, which can be pulled: beside the `Relay` that switches."""
+
+    async def run(self, on_state: Callable[[bool, str], None]) -> None:
+        """Watch until cancelled; `on_state` gets whether the board is there, as in `PlugSensor.run`.
+
+        A board that comes back is open before `on_state` hears of it. Raises nothing for a missing device.
+        """
+        ...
+
+
+class ContactFeedback(Protocol):
+    """Sees whether the contactor's main contacts are closed, by an auxiliary contact of its own."""
+
+    async def run(self, on_contact: Callable[[bool], None], on_state: Callable[[bool, str], None]) -> None:
+        """Watch until cancelled: `on_contact` gets whether they are closed; the rest as in `PlugSensor.run`."""
+        ...
+
+
 class PlugSensor(Protocol):
     """Sees whether a car is plugged in."""
 
@@ -109,6 +129,10 @@ class Charset(StrEnum):
     ASCII = "ascii"
     LATIN_1 = "latin-1"
     UNICODE = "utf-8"
+    HD44780_A00 = "hd44780-a00"
+    """The character ROM of most HD44780 displays, Japanese: German umlauts, no French accents. No codec of Python's."""
+    HD44780_A02 = "hd44780-a02"
+    """Its European ROM. No codec of Python's."""
 
 
 class Display(Protocol):
@@ -130,7 +154,23 @@ class Display(Protocol):
         ...
 
     def show(self, lines: Sequence[str]) -> None:
-        """Replace what is shown by at most `rows` lines of at most `columns` characters."""
+        """Replace what is shown by at most `rows` lines of at most `columns` characters. Returns at once, never raises.
+
+        While the device is away or slow only the newest text is kept; it is shown once the device is back.
+        """
+        ...
+
+    def close(self, wait_s: float) -> None:
+        """Let the last text be shown, for at most `wait_s` seconds, and give the device back. May be called twice."""
+        ...
+
+
+@runtime_checkable
+class Indicator(Protocol):
+    """A light, a buzzer, a reader's own lamp: tells without words."""
+
+    def indicate(self, signal: Signal) -> None:
+        """Tell this from now on. Returns at once, never raises; a device that is away shows it once it is back."""
         ...
 
 

@@ -4,6 +4,7 @@ The frames are written here by hand, from the data sheets, and know nothing of t
 """
 
 import asyncio
+import errno
 import fcntl
 import os
 import select
@@ -14,8 +15,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
-Kind = Literal["rdm6300", "id12la"]
+Kind = Literal["rdm6300", "id12la", "hex-line", "decimal-line"]
+"""What it sends: the last two are readers that write a card's number as a line of text, as most can be set up to."""
 
+_DECIMAL_DIGITS = {3: 8, 4: 10, 5: 13, 7: 17, 10: 25}
+"""By the bytes of a card: the digits of the largest such number, to which its reader fills up with zeros."""
+
+_POUR_SIZE = 4096
 _POLL_S = 0.002
 """Short beside the time that a driver takes to open a line; Linux has no event for it."""
 
@@ -89,14 +95,16 @@ class SerialLine:
     def present(self, uid_hex: str, times: int = 1, *, corrupt: bool = False) -> bool:
         """Hold a card to the reader for as long as an RDM6300 takes to repeat it `times` times.
 
-        An ID-12LA sends it once however long it is held. `uid_hex` is the 5 bytes on the card. With `corrupt` the
-        checksum is wrong. Whether a driver got all of it.
+        An ID-12LA sends it once however long it is held. `uid_hex` is the 5 bytes on the card, or what a line reader
+        knows. With `corrupt` the checksum is wrong, or a character of a line. Whether a driver got all of it.
         """
-        return self.send(self.frame(uid_hex, corrupt=corrupt) * (times if self._kind == "rdm6300" else 1))
+        return self.send(self.frame(uid_hex, corrupt=corrupt) * (1 if self._kind == "id12la" else times))
 
     def frame(self, uid_hex: str, *, corrupt: bool = False) -> bytes:
-        """What the reader sends for a card. Raises ValueError when `uid_hex` is not 10 hex digits."""
+        """What the reader sends for a card. Raises ValueError when `uid_hex` is no card of its kind."""
         data = bytes.fromhex(uid_hex)
+        if self._kind in {"hex-line", "decimal-line"}:
+            return self._line(data, corrupt=corrupt)
         if len(data) != 5 or len(uid_hex) != 10:
             raise ValueError(f"{uid_hex!r} is not 10 hex digits: these readers know cards of 5 bytes")
         checksum = data[0] ^ data[1] ^ data[2] ^ data[3] ^ data[4] ^ (0x40 if corrupt else 0)
@@ -113,6 +121,25 @@ class SerialLine:
                 sent = 0
         self.lost_bytes += len(data) - sent
         return sent == len(data)
+
+    async def pour(self, data: bytes) -> None:
+        """Put bytes on the line as fast as the driver takes them. Raises OSError when the line goes meanwhile."""
+        rest = memoryview(data)
+        while rest:
+            if self._master is None or not self.opened:
+                raise OSError(errno.EIO, "nobody has the line open")
+            try:
+                rest = rest[os.write(self._master, rest[:_POUR_SIZE]) :]
+            except BlockingIOError:
+                await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(0)  # the driver may well be in the same event loop
+
+    def _line(self, data: bytes, *, corrupt: bool) -> bytes:
+        if len(data) not in _DECIMAL_DIGITS:
+            raise ValueError(f"no card has {len(data)} bytes")
+        number = int.from_bytes(data, "big")
+        text = data.hex().upper() if self._kind == "hex-line" else f"{number:0{_DECIMAL_DIGITS[len(data)]}d}"
+        return f"{text[:-1] + '?' if corrupt else text}\r\n".encode("ascii")
 
     def _listened_to(self) -> bool:
         if self._master is None or not self.opened:

@@ -25,7 +25,8 @@ _SHOWN_FROM = 14
 class UidFormat:
     """How the bytes of one reader become the uid that the peers' lists hold.
 
-    Applied in this order: `keep_last`, `reverse`, then hex or decimal. Raises ValueError for settings that can't be.
+    Applied in this order: `keep_last`, `reverse`, then hex, decimal, or facility and number. Raises ValueError for
+    settings that can't be. The facility of a Wiegand card is the bytes before the last two: `keep_last=2` drops it.
     """
 
     reverse: bool = False
@@ -34,12 +35,20 @@ class UidFormat:
     """At most so many bytes from the end, as the reader sends them: 4 drops the maker's byte of an EM4100 card."""
     decimal_digits: int | None = None
     """None: hex. Else the number in decimal with leading zeros: 10 is what EM4100 cards have printed on them."""
+    facility_digits: tuple[int, int] | None = None
+    """Else the last two bytes and those before them, each in decimal with leading zeros, facility first, joined.
+
+    (3, 5) with `keep_last=3` is the other number on EM4100 cards, printed as FFF,NNNNN, and what Wiegand 26 readers
+    call facility and number; (5, 5) is that of Wiegand 34.
+    """
 
     def __post_init__(self) -> None:
         if self.keep_last is not None and self.keep_last < 1:
             raise ValueError(f"keep_last is {self.keep_last}: at least one byte of the uid must stay")
         if self.decimal_digits is not None and not 1 <= self.decimal_digits <= MAX_LENGTH:
             raise ValueError(f"decimal_digits is {self.decimal_digits}: a uid has 1 to {MAX_LENGTH} characters")
+        if self.facility_digits is not None:
+            self._check_facility(*self.facility_digits)
 
     def to_uid(self, raw: bytes) -> Uid:
         """Name the card with these bytes. Raises ValueError, without the uid in its text, for what is no uid."""
@@ -47,13 +56,27 @@ class UidFormat:
             raise ValueError("the reader gave a uid without any bytes")
         kept = raw if self.keep_last is None else raw[-self.keep_last :]
         ordered = kept[::-1] if self.reverse else kept
-        return _checked(ordered.hex().upper() if self.decimal_digits is None else self._decimal(ordered))
+        if self.facility_digits is not None:
+            return _checked(self._facility_and_number(ordered, *self.facility_digits))
+        if self.decimal_digits is not None:
+            return _checked(_decimal(ordered, self.decimal_digits, f"decimal_digits = {self.decimal_digits}"))
+        return _checked(ordered.hex().upper())
 
-    def _decimal(self, ordered: bytes) -> str:
-        text = str(int.from_bytes(ordered, "big")).zfill(self.decimal_digits or 0)
-        if len(text) != self.decimal_digits:
-            raise ValueError(f"a uid of {len(ordered)} bytes needs more than decimal_digits = {self.decimal_digits}")
-        return text
+    def _check_facility(self, facility: int, number: int) -> None:
+        if self.decimal_digits is not None:
+            raise ValueError("facility_digits and decimal_digits are two forms of a uid: only one of them can be set")
+        if facility < 3 or number < 5 or facility + number > MAX_LENGTH:
+            raise ValueError(
+                f"facility_digits is ({facility}, {number}): a facility needs 3 digits or more, the number 5 or more, "
+                f"and a uid has {MAX_LENGTH} characters at most"
+            )
+
+    @staticmethod
+    def _facility_and_number(ordered: bytes, facility: int, number: int) -> str:
+        if len(ordered) < 3:
+            raise ValueError(f"a uid of {len(ordered)} bytes has no facility before its number of two bytes")
+        setting = f"facility_digits = ({facility}, {number})"
+        return _decimal(ordered[:-2], facility, setting) + _decimal(ordered[-2:], number, setting)
 
 
 def canonical(text: str) -> Uid:
@@ -78,6 +101,14 @@ def masked(uid: str) -> str:
     if len(uid) >= _SHOWN_FROM:
         return f"{uid[:4]}…{uid[-2:]}"
     return f"…{uid[-2:]}" if len(uid) > 4 else "…"
+
+
+def _decimal(part: bytes, digits: int, setting: str) -> str:
+    """The number in exactly so many digits. Raises ValueError, naming the setting, where it has more."""
+    text = str(int.from_bytes(part, "big")).zfill(digits)
+    if len(text) != digits:
+        raise ValueError(f"a number of {len(part)} bytes needs more than {setting}")
+    return text
 
 
 def _checked(uid: str) -> Uid:

@@ -36,6 +36,9 @@ class FrameParser:
     Keeps at most one frame's bytes. Each byte ends in a good frame, in `discarded_bytes`, or is still pending.
     """
 
+    pause_s: float | None = None
+    """Silence means nothing here: a frame itself says where it begins, and an adapter may hold half of one back."""
+
     def __init__(self, kind: FrameKind) -> None:
         self._tail = _TAILS[kind]
         self._pending = bytearray()
@@ -57,6 +60,9 @@ class FrameParser:
             elif (data := self._add(byte)) is not None:
                 completed.append(data)
         return completed
+
+    def pause(self) -> None:
+        """Take note that the line was silent, which changes nothing."""
 
     def reset(self) -> None:
         """Drop a half frame; it counts as bad. Nothing from before joins anything from after."""

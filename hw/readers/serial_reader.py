@@ -1,20 +1,21 @@
-"""Readers that send frames over a serial line: RDM6300, ID-12LA, ID-20LA, on a UART or a USB adapter.
+"""Readers that send frames or lines over a serial line: RDM6300, ID-12LA and kin, on a UART or a USB adapter.
 
 The line is read in the event loop: its device is opened without blocking and watched for bytes. pyserial sets it up.
 """
 
 import asyncio
-import errno
 import logging
-import os
 from collections.abc import Callable, Iterator
+from typing import Protocol
 
 import serial
 
 from agent.model import Tap, Uid
 from agent.ports import Reader, ReaderState
+from hw.readers.arrivals import Arrivals
 from hw.readers.frames import FrameKind, FrameParser
-from hw.readers.presence import Presence
+from hw.readers.line_frames import Digits, LineFormat, LineParser
+from hw.readers.taps import Taps
 from hw.serial_port import Trouble, open_port, trouble_of
 
 log = logging.getLogger(__name__)
@@ -26,16 +27,38 @@ away and holds it there again within a second without meaning one tap."""
 REOPEN_S = 1.0
 """A missing port costs one failing `open` a second, and a replugged one is back before a driver has tried twice."""
 
-_READ_SIZE = 4096
-"""What the kernel's line discipline holds; what is left wakes us again at once."""
+
+class Parser(Protocol):
+    """Finds cards in a stream of bytes."""
+
+    @property
+    def bad(self) -> int:
+        """What began and broke, since the start."""
+        ...
+
+    @property
+    def pause_s(self) -> float | None:
+        """How many seconds of silence mean that nothing is under way; None where the stream itself says it."""
+        ...
+
+    def push(self, chunk: bytes) -> list[bytes]:
+        """Take what came; give the bytes of each card that it completed."""
+        ...
+
+    def pause(self) -> None:
+        """Take note that the line was silent for `pause_s`."""
+        ...
+
+    def reset(self) -> None:
+        """Drop what is half: nothing from before joins anything from after."""
+        ...
 
 
 class SerialReader:
     """A reader on a serial port, 8N1, which nobody else may have open meanwhile.
 
-    `to_uid` names the card by the data bytes of its frame; where it raises ValueError the card is dropped with a
-    warning. A missing port is tried again every `reopen_s` seconds; a card without a frame for `removal_s` seconds
-    counts as taken away.
+    A missing port is tried again every `reopen_s` seconds. `to_uid`, `removal_s`, `debounce_s` and `flag_random` are
+    as in `Taps`.
     """
 
     def __init__(
@@ -43,19 +66,20 @@ class SerialReader:
         name: str,
         port: str,
         *,
-        kind: FrameKind,
+        kind: FrameKind | Parser,
         to_uid: Callable[[bytes], Uid],
         baudrate: int = 9600,
         removal_s: float = REMOVAL_S,
+        debounce_s: float = 0.0,
         reopen_s: float = REOPEN_S,
+        flag_random: bool = False,
     ) -> None:
         self._name = name
         self._port = port
-        self._to_uid = to_uid
         self._baudrate = baudrate
         self._reopen_s = reopen_s
-        self._parser = FrameParser(kind)
-        self._presence = Presence(removal_s)
+        self._parser: Parser = FrameParser(kind) if isinstance(kind, FrameKind) else kind
+        self._taps = Taps(name, to_uid, removal_s, debounce_s, flag_random=flag_random)
 
     @property
     def name(self) -> str:
@@ -64,19 +88,23 @@ class SerialReader:
 
     @property
     def bad_frames(self) -> int:
-        """Frames since the start that were cut, garbled or had a wrong checksum."""
-        return self._parser.bad
+        """Frames or lines since the start that were cut, garbled, of another form or of a card that has no uid."""
+        return self._parser.bad + self._taps.dropped
 
     async def run(self, on_tap: Callable[[Tap], None], on_state: Callable[[ReaderState, str], None]) -> None:
         """Read until cancelled; see `agent.ports.Reader`. While missing, `on_state` hears again only of a new cause."""
         told: Trouble | None = None
+
+        def ready() -> None:
+            nonlocal told
+            told = None
+            on_state(ReaderState.READY, f"{self._port} is open: hold a card to the reader")
+
         while True:
             line = self._open()
             if isinstance(line, serial.Serial):
                 with line:
-                    told = None
-                    on_state(ReaderState.READY, f"{self._port} is open: hold a card to the reader")
-                    error = await self._read_until_gone(line.fileno(), on_tap)
+                    error = await self._read_until_gone(line.fileno(), on_tap, ready)
             else:
                 error = line
             trouble = trouble_of(error)
@@ -93,55 +121,64 @@ class SerialReader:
         except OSError as error:
             return error
 
-    async def _read_until_gone(self, fd: int, on_tap: Callable[[Tap], None]) -> OSError:
+    async def _read_until_gone(self, fd: int, on_tap: Callable[[Tap], None], ready: Callable[[], None]) -> OSError:
         """Tap until the port vanishes; why it did."""
         self._parser.reset()
-        arrivals: asyncio.Queue[tuple[float, bytes] | OSError] = asyncio.Queue()
-        loop = asyncio.get_running_loop()
-        loop.add_reader(fd, _take, loop, fd, arrivals)
-        try:
-            while not isinstance(arrival := await arrivals.get(), OSError):
-                for tap in self._taps(*arrival):
+        with Arrivals(fd) as arrivals:
+            pause_s = self._parser.pause_s
+            # Silence tells that the reader was not in the middle of something when its line was opened.
+            if pause_s is not None and await arrivals.silence(pause_s):
+                self._parser.pause()
+            ready()
+            patience_s = pause_s
+            while not isinstance(arrival := await arrivals.next_within(patience_s), OSError):
+                if arrival is None:
+                    self._parser.pause()
+                    patience_s = None  # one pause is enough: an idle line wakes nobody
+                    continue
+                patience_s = pause_s
+                for tap in self._found(*arrival):
                     on_tap(tap)
             return arrival
-        finally:
-            loop.remove_reader(fd)
 
-    def _taps(self, at: float, chunk: bytes) -> Iterator[Tap]:
+    def _found(self, at: float, chunk: bytes) -> Iterator[Tap]:
         bad_before = self._parser.bad
-        frames = self._parser.push(chunk)
+        cards = self._parser.push(chunk)
         log.debug("reader %s: %d bytes", self._name, len(chunk))
         if self._parser.bad != bad_before:
             log.debug("reader %s: dropped a bad frame, %d by now", self._name, self._parser.bad)
-        for data in frames:
-            try:
-                uid = self._to_uid(data)
-            except ValueError as error:
-                log.warning("reader %s: a card does not fit the reader's uid settings: %s", self._name, error)
-                continue
-            if self._presence.seen(uid, at):
-                yield Tap(uid=uid, at=at, reader=self._name)
+        for raw in cards:
+            tap = self._taps.tap(raw, at)
+            if tap is not None:
+                yield tap
 
 
-def _take(loop: asyncio.AbstractEventLoop, fd: int, arrivals: asyncio.Queue[tuple[float, bytes] | OSError]) -> None:
-    """Take what has come, with the time first: the driver's deadline counts from here, not from after the parsing.
-
-    Only hands over, so that an error of whoever gets the taps ends `run` instead of vanishing in the loop's handler.
-    """
-    at = loop.time()
-    try:
-        chunk = os.read(fd, _READ_SIZE)
-    except BlockingIOError:
-        return
-    except OSError as error:
-        loop.remove_reader(fd)  # a dead line stays readable for ever
-        arrivals.put_nowait(error)
-        return
-    if chunk:
-        arrivals.put_nowait((at, chunk))
-    else:
-        loop.remove_reader(fd)
-        arrivals.put_nowait(OSError(errno.EIO, "the device hung up"))
+def line_reader(
+    name: str,
+    port: str,
+    *,
+    pattern: str,
+    digits: Digits,
+    to_uid: Callable[[bytes], Uid],
+    baudrate: int = 9600,
+    number_bytes: int | None = None,
+    removal_s: float = REMOVAL_S,
+    debounce_s: float = 0.0,
+    reopen_s: float = REOPEN_S,
+    flag_random: bool = False,
+) -> SerialReader:
+    """A reader that sends a line of text for a card: see `LineFormat`. Raises ValueError for a pattern of no use."""
+    return SerialReader(
+        name,
+        port,
+        kind=LineParser(LineFormat(pattern, digits, number_bytes=number_bytes)),
+        to_uid=to_uid,
+        baudrate=baudrate,
+        removal_s=removal_s,
+        debounce_s=debounce_s,
+        reopen_s=reopen_s,
+        flag_random=flag_random,
+    )
 
 
 _fits: type[Reader] = SerialReader

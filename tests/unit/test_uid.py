@@ -20,6 +20,10 @@ CARD = bytes.fromhex("04A1B2FF80")
         (UidFormat(decimal_digits=13), "0019892731776"),
         (UidFormat(keep_last=3, decimal_digits=8), "11730816"),
         (UidFormat(keep_last=4, reverse=True, decimal_digits=10), "2164241057"),
+        (UidFormat(keep_last=3, facility_digits=(3, 5)), "17865408"),
+        (UidFormat(keep_last=3, reverse=True, facility_digits=(3, 5)), "12865458"),
+        (UidFormat(keep_last=4, facility_digits=(5, 5)), "4139465408"),
+        (UidFormat(keep_last=2, decimal_digits=5), "65408"),
     ],
 )
 def test_card_under_each_setting_gets_its_uid(settings: UidFormat, uid: str) -> None:
@@ -42,6 +46,9 @@ def test_reversing_twice_gives_the_card_back(raw: bytes) -> None:
         (UidFormat(), b"", "without any bytes"),
         (UidFormat(), bytes(19), "38 characters; OCPI allows 36"),
         (UidFormat(decimal_digits=3), b"\x80\x80", "2 bytes needs more than decimal_digits = 3"),
+        (UidFormat(facility_digits=(3, 5)), CARD, r"3 bytes needs more than facility_digits = \(3, 5\)"),
+        (UidFormat(facility_digits=(3, 5)), b"\x80\x80", "2 bytes has no facility"),
+        (UidFormat(keep_last=2, facility_digits=(3, 5)), CARD, "2 bytes has no facility"),
     ],
 )
 def test_bytes_that_are_no_uid_are_refused_with_the_reason(settings: UidFormat, raw: bytes, text: str) -> None:
@@ -50,9 +57,19 @@ def test_bytes_that_are_no_uid_are_refused_with_the_reason(settings: UidFormat, 
 
 
 @pytest.mark.parametrize(
-    "settings", [{"keep_last": 0}, {"keep_last": -4}, {"decimal_digits": 0}, {"decimal_digits": 37}]
+    "settings",
+    [
+        {"keep_last": 0},
+        {"keep_last": -4},
+        {"decimal_digits": 0},
+        {"decimal_digits": 37},
+        {"facility_digits": (2, 5)},
+        {"facility_digits": (3, 4)},
+        {"facility_digits": (3, 34)},
+        {"facility_digits": (3, 5), "decimal_digits": 8},
+    ],
 )
-def test_impossible_setting_is_refused_by_name(settings: dict[str, int]) -> None:
+def test_impossible_setting_is_refused_by_name(settings: dict[str, object]) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         UidFormat(**settings)  # type: ignore[arg-type]  # the names come from the table
 
@@ -104,3 +121,33 @@ def test_text_that_is_no_uid_is_refused_without_repeating_it(text: str) -> None:
 )
 def test_masked_uid_shows_too_little_to_copy_a_card(uid: str, shown: str) -> None:
     assert masked(uid) == shown
+
+
+@pytest.mark.parametrize("byte", range(0x80, 0x100))
+def test_byte_that_a_signed_char_would_turn_negative_is_itself_in_every_form(byte: int) -> None:
+    raw = bytes([0x04, byte, 0xB2])  # a published driver made 04FFA1FFB2 of 04A1B2
+    assert UidFormat().to_uid(raw) == f"04{byte:02X}B2"
+    assert UidFormat(reverse=True).to_uid(raw) == f"B2{byte:02X}04"
+    assert UidFormat(keep_last=2).to_uid(raw) == f"{byte:02X}B2"
+    assert UidFormat(decimal_digits=8).to_uid(raw) == f"{0x04 * 65536 + byte * 256 + 0xB2:08}"
+    assert UidFormat(facility_digits=(3, 5)).to_uid(raw) == f"004{byte * 256 + 0xB2:05}"
+    assert UidFormat(facility_digits=(3, 5), reverse=True).to_uid(raw) == f"178{byte * 256 + 0x04:05}"
+
+
+def test_card_with_its_numbers_printed_on_it_gets_each_of_them() -> None:
+    raw = bytes.fromhex("01005C6F2E")  # 0006057774 092,28462, the two forms in which shops print an EM4100 card
+    assert UidFormat(keep_last=4, decimal_digits=10).to_uid(raw) == "0006057774"
+    assert UidFormat(keep_last=3, facility_digits=(3, 5)).to_uid(raw) == "09228462"
+
+
+@given(st.integers(0, 255), st.integers(0, 65535), st.integers(0, 255), st.integers(0, 65535))
+def test_two_wiegand_cards_never_share_a_uid(facility: int, number: int, other_facility: int, other: int) -> None:
+    cards = {bytes([f]) + n.to_bytes(2, "big") for f, n in ((facility, number), (other_facility, other))}
+    assert len({UidFormat(facility_digits=(3, 5)).to_uid(card) for card in cards}) == len(cards)
+
+
+@given(st.binary(min_size=2, max_size=10), st.data())
+def test_cut_uid_is_never_that_of_the_whole_card(raw: bytes, data: st.DataObject) -> None:
+    cut = raw[: data.draw(st.integers(1, len(raw) - 1))]
+    assert UidFormat().to_uid(cut) != UidFormat().to_uid(raw)
+    assert UidFormat(reverse=True).to_uid(cut) != UidFormat(reverse=True).to_uid(raw)
