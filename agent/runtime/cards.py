@@ -33,6 +33,7 @@ from agent.ports import Journal
 from agent.runtime.aftermath import Aftermath, Recording, succeeded
 from agent.runtime.deciding import Decided, Decider
 from agent.runtime.driver_display import DriverDisplay
+from agent.runtime.interlock import Place
 from agent.runtime.ledger import Ledger
 from agent.runtime.tap_entries import TapEntries, refusal
 
@@ -88,8 +89,9 @@ class Cards:
         aftermath: Aftermath,
         display: DriverDisplay,
         on_settled: Callable[[Settled], None],
+        place: Place | None = None,
     ) -> None:
-        """All parts are the EVSE's own."""
+        """All parts are the EVSE's own; `place` is its side of an interlock."""
         self._evse_uid = evse_uid
         self._machine = machine
         self._settings = settings
@@ -100,6 +102,7 @@ class Cards:
         self._aftermath = aftermath
         self._display = display
         self._on_settled = on_settled
+        self._place = place
         self._late: dict[int, LateAnswer] = {}
         self.closed_at = -math.inf
         """When the relay was last told to close."""
@@ -114,11 +117,12 @@ class Cards:
         """One card, to its end. What nobody foresaw refuses the driver, with the relay open; then the next tap."""
         correlation_id = str(uuid4())
         try:
-            decided = await self._decider.decide(tap, correlation_id, lambda: self._display.say(Text.ASKING))
-            if self._ledger.is_refused and decided.decision.verdict is Verdict.ACCEPTED:
-                detail = f"what is to be billed can't be recorded now; else: {decided.decision.detail}"
-                decided = replace(decided, decision=refusal(Reason.STORAGE_FAULT, detail, decided.decision))
-            await self._record(tap, decided)
+            decided = self._turned_away(correlation_id) or await self._decided(tap, correlation_id)
+            if self._place is None or decided.decision.verdict is Verdict.REFUSED:
+                await self._record(tap, decided)
+            else:
+                with self._place.reserved():
+                    await self._record(tap, decided)
         except Exception as error:
             log.critical("evse=%s ALARM a tap could not be decided", self._evse_uid, exc_info=True)
             detail = f"the agent failed at this tap, its log has the trace: {type(error).__name__}"
@@ -133,6 +137,26 @@ class Cards:
                 self._machine.hand_in(StopCommanded(self._time(), EndReason.AGENT_FAULT))
                 self._display.verdict(fault.decision)
                 self.take_down(tap, self._entries.decided(tap, fault.decision, correlation_id))
+
+    def _turned_away(self, correlation_id: str) -> Decided | None:
+        """Refused by the interlock, without asking a peer who would count it as a charge; None to decide it."""
+        hindrance = self._place and self._place.hindrance()
+        return Decided(refusal(Reason.INTERLOCKED, hindrance), correlation_id) if hindrance else None
+
+    async def _decided(self, tap: Tap, correlation_id: str) -> Decided:
+        """What the whitelist or the peers say, unless something here is against an acceptance."""
+        decided = await self._decider.decide(tap, correlation_id, lambda: self._display.say(Text.ASKING))
+        decision = decided.decision
+        if decision.verdict is Verdict.REFUSED:
+            return decided
+        if self._ledger.is_refused:
+            detail = f"what is to be billed can't be recorded now; else: {decision.detail}"
+            return replace(decided, decision=refusal(Reason.STORAGE_FAULT, detail, decision))
+        if self._place is not None and (hindrance := self._place.hindrance()):
+            return replace(
+                decided, decision=refusal(Reason.INTERLOCKED, f"{hindrance}; else: {decision.detail}", decision)
+            )
+        return decided
 
     async def _record(self, tap: Tap, decided: Decided) -> None:
         """Record, then switch, then tell: a fault on the way turns an accept into a refusal with its own text."""

@@ -8,8 +8,9 @@ devices around it. Events are handled one at a time, each to its end, without wa
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import assert_never
+from uuid import uuid4
 
 from agent.charges import Open
 from agent.core.decide import group_name
@@ -58,20 +59,22 @@ from agent.model import (
     EndReason,
     MeterReading,
     Policy,
+    Reason,
     Tap,
     Uid,
 )
-from agent.ports import Backend, Display, Journal, Relay, Whitelist
+from agent.ports import Backend, Display, Indicator, Journal, Relay, Whitelist
 from agent.runtime.aftermath import SHUT_DOWN_S, Aftermath
 from agent.runtime.cards import Cards, Settled
 from agent.runtime.clock import Clock
 from agent.runtime.deciding import Decider
-from agent.runtime.driver_display import DriverDisplay
-from agent.runtime.guarded_relay import GuardedRelay
+from agent.runtime.driver_display import DriverDisplay, IdleScreen
+from agent.runtime.interlock import Interlock, Place
 from agent.runtime.ledger import Ledger
-from agent.runtime.tap_entries import TapEntries
+from agent.runtime.switchgear import OUT_OF_ORDER_S, Switchgear
+from agent.runtime.tap_entries import TapEntries, refusal
 
-__all__ = ["EvseTapLoop", "Settled"]
+__all__ = ["OUT_OF_ORDER_S", "EvseTapLoop", "Settled"]
 
 log = logging.getLogger(__name__)
 
@@ -79,8 +82,6 @@ PLUG_S = 5.0
 """How long a start that finds a session waits for the plug sensor's word whether the car is still there."""
 DISK_S = 5.0
 """How long a start that finds a session waits for the disk to take it again."""
-OUT_OF_ORDER_S = 6.0
-"""How long a relay that did not close, and is open, keeps the EVSE out of order: time to read it, and to cool down."""
 
 _DECIDED = frozenset({Text.REFUSED, Text.NOT_RECORDED, Text.TOO_LATE, Text.PLUG_IN, Text.CHARGING, Text.SUSPENDED})
 """Texts that go with a decision's own words, where one was just made."""
@@ -107,16 +108,33 @@ class EvseTapLoop:
         found: Open | None = None,
         on_settled: Callable[[Settled], None] = lambda _: None,
         on_whitelist_fault: Callable[[StoreError], None] = lambda _: None,
+        idle: IdleScreen = IdleScreen(),  # noqa: B008  # immutable
+        scroll: bool = True,
+        indicators: Sequence[Indicator] = (),
+        interlock: Interlock | None = None,
+        min_off_s: float = 0.0,
     ) -> None:
         """All parts are passed in.
 
         `ledger` makes the books, given whom to tell of a session that can't be recorded; `found` is what the last
-        start left open here.
+        start left open here; `idle`, `scroll` and `indicators` are as in `DriverDisplay`, `min_off_s` as in
+        `GuardedRelay`. With an `interlock` no charge begins while another EVSE of it is in use.
         """
         self.evse_uid = evse_uid
         self._settings = settings
-        self._relay = GuardedRelay(relay, evse_uid, on_open_at_last=lambda: self._device_is(Device.RELAY, works=True))
-        self._display = DriverDisplay(display, language, standing=lambda: standing_text(self._evse))
+        self._place: Place | None = None
+        if interlock is not None:
+            self._place = interlock.join(
+                evse_uid, in_use=lambda: self.is_in_use, may_be_closed=lambda: self._switchgear.may_be_closed
+            )
+        self._switchgear = Switchgear(
+            relay, evse_uid, on_lost=lambda: self._relay_is(works=False), on_back=lambda: self._relay_is(works=True),
+            forbids=self._place.forbids_closing if self._place else lambda: None, min_off_s=min_off_s,
+        )  # fmt: skip
+        self._display = DriverDisplay(
+            display, language, standing=lambda: standing_text(self._evse), idle=idle, scroll=scroll,
+            indicators=indicators,
+        )  # fmt: skip
         self._entries = TapEntries(evse_uid, policy, self._display, clock)
         self._decider = Decider(
             evse_uid, location_id=location_id, policy=policy, whitelist=whitelist, backend=backend, now=clock.now,
@@ -124,11 +142,14 @@ class EvseTapLoop:
         )  # fmt: skip
         self._clock = clock
         self._found = found
+        self._resumes = found is not None and found.session is not None
+        """What the last start left open may still be resumed."""
         self._ledger = ledger(lambda number: self.hand_in(SessionUnrecorded(self._time(), number)))
         self._aftermath = Aftermath(evse_uid, journal, clock.now)
         self._cards = Cards(
             evse_uid, self, settings=settings, decider=self._decider, entries=self._entries, journal=journal,
             ledger=self._ledger, aftermath=self._aftermath, display=self._display, on_settled=on_settled,
+            place=self._place,
         )  # fmt: skip
         self._evse: Evse = START
         self._events: deque[Event] = deque()
@@ -136,7 +157,6 @@ class EvseTapLoop:
         self._stepping = False
         self._broken: asyncio.Future[None] | None = None
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
-        self._repair: asyncio.TimerHandle | None = None
         self._work: set[asyncio.Task[None]] = set()
         self._readers_missing: dict[str, bool] = {}
         self._lost: set[Device] = set()
@@ -163,11 +183,32 @@ class EvseTapLoop:
         """The authorization that runs, with or without a session."""
         return self._evse.running.id if self._evse.running else None
 
+    @property
+    def is_in_use(self) -> bool:
+        """Whether something runs here, may be resumed, or current may flow: to others of its interlock."""
+        return self._evse.running is not None or self._resumes or self._switchgear.may_be_closed
+
     # ---- what happens
 
     def tap(self, tap: Tap, groups: frozenset[str] | None = None) -> None:
         """Hand over a tap; `groups` where somebody has looked them up already."""
+        if self._live:
+            self._display.reading()
         self.hand_in(Tapped(self._time(), tap, groups))
+
+    def refuse(self, tap: Tap, because: Reason, detail: str, *, recorded: bool) -> bool:
+        """Turn a card away that the machine is not to hear of: shown, and if `recorded` taken down and settled.
+
+        False, and nothing is done, while the EVSE is not at work. To a reader's slowdown a card that it turned away
+        itself is no guess, or an impatient driver would prolong the pause for ever: see `counts_as_guess`.
+        """
+        if not self._live:
+            return False
+        decision = refusal(because, detail)
+        self._display.verdict(decision)
+        if recorded:
+            self._cards.take_down(tap, self._entries.decided(tap, decision, str(uuid4())))
+        return True
 
     async def groups(self, tap: Tap) -> frozenset[str]:
         """The groups that a card is listed in; none where that can't be told: it must not end a charge then."""
@@ -203,6 +244,18 @@ class EvseTapLoop:
         """A charge goes on without its meter; none begins."""
         self._device_is(Device.METER, works=works)
 
+    def relay_board_is(self, *, works: bool) -> None:
+        """The word of the board that the relay is on: when it is back, the contact is open."""
+        self._switchgear.board_is(works=works)
+
+    def contact_is(self, *, closed: bool) -> None:
+        """The word of the contactor's feedback."""
+        self._switchgear.contact_is(closed=closed)
+
+    def contact_feedback_is(self, *, works: bool) -> None:
+        """A charge goes on without its contactor's feedback; none begins."""
+        self._switchgear.feedback_is(works=works)
+
     async def end(self, because: EndReason) -> bool:
         """Open the relay and end what runs, on record. False when there was nothing."""
         if self._evse.running is None:
@@ -216,7 +269,7 @@ class EvseTapLoop:
 
         Raises what broke it; the relay is open and the books are closed then, and it may be run again.
         """
-        self._relay.open()
+        self._switchgear.open()
         self._ledger.go_on()
         self._broken = asyncio.get_running_loop().create_future()
         try:
@@ -241,8 +294,10 @@ class EvseTapLoop:
             off_for_s = off_for_s if await self._disk_takes_it() else None
         self._evse, self._live = START, True
         self._events.appendleft(Restarted(self._time(), _running(found), self._plug, off_for_s))
-        self._events.extend(DeviceLost(self._time(), device) for device in self._lost)
+        lost = self._lost | ({Device.RELAY} if self._switchgear.is_lost else set())
+        self._events.extend(DeviceLost(self._time(), device) for device in lost)
         self._handle()
+        self._resumes = False
 
     async def _disk_takes_it(self) -> bool:
         """Whether the session that was found can be written: on a disk that refuses, its end may be what is missing."""
@@ -273,18 +328,19 @@ class EvseTapLoop:
         """Open the relay, now; and end what is not to be resumed."""
         if self._live and not self.is_broken:
             self.hand_in(ShutDown(self._time()))
-        self._live = False
-        self._relay.open()
+        self._live = self._resumes = False
+        self._switchgear.open()
         if self.is_broken:
             self._ledger.abandon(EndReason.AGENT_FAULT)  # a relay that is stuck is told on: it is run again soon
         else:
-            self._relay.stop()
+            self._switchgear.stop()
         self._evse = START
 
     async def _take_down(self) -> None:
         self._display.stop()
         self._events.clear()
-        for handle in (*self._timers.values(), *([self._repair] if self._repair else [])):
+        self._switchgear.rest()
+        for handle in self._timers.values():
             handle.cancel()
         self._timers.clear()
         for task in tuple(self._work):
@@ -333,7 +389,7 @@ class EvseTapLoop:
         if self._broken is not None and not self._broken.done():
             self._broken.set_exception(error)  # first: whatever opening comes to, nothing more is handed in
         self._events.clear()
-        self._relay.open()
+        self._switchgear.open()
 
     def _step(self, event: Event) -> None:
         self._evse, effects = step(self._evse, event, self._settings)
@@ -345,11 +401,11 @@ class EvseTapLoop:
     def _carry_out(self, effect: Effect, event: Event) -> None:  # noqa: C901, PLR0912  a table
         match effect:
             case OpenRelay():
-                if not self._relay.open():
+                if not self._switchgear.open():
                     self._events.appendleft(DeviceLost(self._time(), Device.RELAY))
             case CloseRelay():
-                if not self._relay.close():
-                    self._not_closed()
+                if not self._switchgear.close():
+                    self._events.appendleft(DeviceLost(self._time(), Device.RELAY))
                 self._cards.closed_at = self._time()
             case Show(text):
                 self._show(text)
@@ -358,7 +414,9 @@ class EvseTapLoop:
             case LookUpGroups(tap):
                 self._spawn(self._look_up(tap))
             case RecordRefusal(tap, because, lost):
-                entry = self._entries.refused(tap, because, lost, self.active_authorization)
+                entry = self._entries.refused(
+                    tap, because, lost, self.active_authorization, why=self._switchgear.detail or None
+                )
                 self._cards.take_down(tap, entry)
             case StartSession(authorization_id, at, energy_wh):
                 log.info("evse=%s session %d begins", self.evse_uid, authorization_id)
@@ -397,12 +455,10 @@ class EvseTapLoop:
             self._lost.add(device)
             self.hand_in(DeviceLost(self._time(), device))
 
-    def _not_closed(self) -> None:
-        """Lost, before anything else happens; and back after a while if it is at least open."""
-        self._events.appendleft(DeviceLost(self._time(), Device.RELAY))
-        if not self._relay.stuck:
-            loop = asyncio.get_running_loop()
-            self._repair = loop.call_later(OUT_OF_ORDER_S, lambda: self._device_is(Device.RELAY, works=True))
+    def _relay_is(self, *, works: bool) -> None:
+        """What it is lost for, the switchgear remembers."""
+        event = DeviceBack if works else DeviceLost
+        self.hand_in(event(self._time(), Device.RELAY))
 
     def _add_reading(self, event: Event, at: float, energy_wh: int | None) -> None:
         if isinstance(event, ShutDown):

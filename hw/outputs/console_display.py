@@ -1,22 +1,26 @@
 """A display for a charge point without one, and for the demo: a line of text for every text that a driver would see.
 
 A terminal that was stopped, or a pipe that nobody empties, keeps whoever writes to it waiting for ever. So a thread
-writes, and has the newest text only: a real display shows nothing else either.
+writes, as for every display: see `newest`.
 """
 
 import io
 import logging
 import os
-import threading
 from collections.abc import Sequence
 from typing import TextIO
 
 from agent.ports import Charset, Display
+from hw.outputs.newest import NewestOnly
+from hw.outputs.visible import visible
 
 log = logging.getLogger(__name__)
 
 CLOSE_S = 1.0
 """How long the last text may take at the end; what nobody reads by then is lost."""
+
+
+_CODECS = (Charset.ASCII, Charset.LATIN_1, Charset.UNICODE)
 
 
 class ConsoleDisplay:
@@ -33,10 +37,8 @@ class ConsoleDisplay:
         self._charset = charset
         self._label = label
         self._dark = False
-        self._news = threading.Condition()
-        self._newest: bytes | None = None
         self._closing = False
-        self._writer: threading.Thread | None = None
+        self._writer = NewestOnly[tuple[int, bytes]](f"display {label}", self._write_out)
 
     @property
     def columns(self) -> int:
@@ -69,55 +71,43 @@ class ConsoleDisplay:
                 self._stream.write(text.decode(encoding))
                 self._stream.flush()
             else:
-                self._hand_over(descriptor, text)
+                self._writer.hand_over((descriptor, text))
         except (OSError, ValueError) as error:  # ValueError: the stream was closed
             self._go_dark(error)
 
     def close(self, wait_s: float = CLOSE_S) -> None:
         """Write the newest text and end. Returns after `wait_s` at the latest; may be called twice."""
-        with self._news:
-            self._closing = True
-            self._news.notify()
-        if self._writer is not None:
-            self._writer.join(wait_s)
+        self._closing = True
+        self._writer.close(wait_s)
 
-    def _hand_over(self, descriptor: int, text: bytes) -> None:
-        with self._news:
-            self._newest = text
-            self._news.notify()
-        if self._writer is None:
-            # A daemon: where a write never returns, the process must still be able to end.
-            self._writer = threading.Thread(
-                target=self._write_out, args=(descriptor,), name=f"display {self._label}", daemon=True
-            )
-            self._writer.start()
+    def settle(self, wait_s: float) -> bool:
+        """Wait until the newest text was written; whether it was within `wait_s` seconds."""
+        return self._writer.settle(wait_s)
 
-    def _write_out(self, descriptor: int) -> None:
-        """Write what is newest, until closed."""
-        while True:
-            with self._news:
-                self._news.wait_for(lambda: self._newest is not None or self._closing)
-                text, self._newest = self._newest, None
-            if text is None:
-                return
-            try:
-                # Past the stream's buffer: at its end the interpreter would wait for the lock of a write that is stuck.
-                while text:
-                    text = text[os.write(descriptor, text) :]
-            except BlockingIOError:
-                continue  # somebody made the descriptor non-blocking, and it is full: this text is not seen
-            except OSError as error:
-                self._go_dark(error)
-                return
+    def _write_out(self, news: tuple[int, bytes] | None) -> None:
+        """Write one text to a descriptor, past the stream's buffer.
+
+        At its end the interpreter would wait for the buffer's lock, which a write that is stuck never gives back.
+        """
+        if news is None or self._dark:
+            return
+        descriptor, text = news
+        try:
+            while text:
+                text = text[os.write(descriptor, text) :]
+        except BlockingIOError:
+            return  # somebody made the descriptor non-blocking, and it is full: this text is not seen
+        except OSError as error:
+            self._go_dark(error)
 
     def _go_dark(self, error: Exception) -> None:
         self._dark = True
         log.warning("display %s: its stream is gone, no texts are shown from now on: %s", self._label, error)
 
     def _cell(self, line: str) -> str:
-        # A peer's text reaches the display: a control sequence in it must not reach the terminal.
-        visible = "".join(character if character.isprintable() else " " for character in line[: self._columns])
-        return visible.encode(self._charset.value, "replace").decode(self._charset.value)
+        # A console can play another display, whose charset no codec of Python's knows: its texts are fitted already.
+        codec = self._charset.value if self._charset in _CODECS else "utf-8"
+        return visible(line, self._columns).encode(codec, "replace").decode(codec)
 
 
 def _descriptor(stream: TextIO) -> int | None:

@@ -12,8 +12,8 @@ import gpiozero
 import pytest
 from gpiozero.pins.mock import MockPin
 
-from agent.config import RelaySection
-from agent.devices import open_relays
+from agent.config import GpioRelaySection
+from agent.devices.relays import open_relays
 from agent.errors import BusyError, DeviceError
 from fakes.pins import WatchedFactory, mock_pins
 from hw.outputs.gpio_relay import GpioRelay
@@ -246,11 +246,11 @@ def test_detaching_a_dead_pin_says_so_and_gives_it_back_all_the_same(pins: Watch
     relay.detach()
 
 
-def left_closed(pins: WatchedFactory, *numbers: int) -> tuple[RelaySection, ...]:
+def left_closed(pins: WatchedFactory, *numbers: int) -> tuple[GpioRelaySection, ...]:
     """Relays as an agent that was killed leaves them."""
     for number in numbers:
         pins.pin(number).output_with_state(1)
-    return tuple(RelaySection(gpio=number) for number in numbers)
+    return tuple(GpioRelaySection(gpio=number) for number in numbers)
 
 
 def test_every_relay_left_closed_is_opened(pins: WatchedFactory, tmp_path: Path) -> None:

@@ -97,6 +97,9 @@ class TextDisplay:
             raise RuntimeError("nobody foresaw this")
         self.shown.append(" ".join(lines))
 
+    def close(self, wait_s: float) -> None:
+        """Nothing to give back."""
+
 
 @dataclass
 class MemoryWhitelist:
@@ -174,6 +177,8 @@ class Stage:
     settled: list[Settled] = field(default_factory=list)
     crashes: list[Exception] = field(default_factory=list)
     lives: int = 0
+    fitted_with: Mapping[str, Any] = field(default_factory=dict)
+    """What `EvseTapLoop` takes besides: an interlock, a minimum time off."""
 
     def __post_init__(self) -> None:
         self.settings = replace(
@@ -209,6 +214,7 @@ class Stage:
             clock=self.clock,
             found=found,
             on_settled=partial(self._on_settled, self.lives),
+            **self.fitted_with,
         )
         self._running = loop.create_task(self._supervise(self.evse))
         self._reports = loop.create_task(self._report(self.evse))

@@ -1,0 +1,185 @@
+"""The displays of dots that luma.oled and luma.lcd drive, on I2C or SPI, and what to do where one can't be used."""
+
+import errno
+import importlib
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from PIL import Image
+
+from agent.errors import DeviceError
+
+Interface = Literal["i2c", "spi"]
+
+OLEDS = ("ch1115", "sh1106", "sh1107", "ssd1305", "ssd1306", "ssd1309", "ssd1315", "ssd1316")
+"""One bit a dot. The larger ones with shades of grey are driven by the same library and can be added here."""
+COLOUR_OLEDS = ("ssd1331", "ssd1351")
+TFTS = ("st7735", "st7789", "ili9341", "ili9486", "ili9488")
+CHIPS = (*OLEDS, *COLOUR_OLEDS, *TFTS)
+
+
+class Device(Protocol):
+    """What we use of a luma device."""
+
+    persist: bool
+    """Whether `cleanup` leaves the picture as it is."""
+
+    def display(self, image: Image.Image) -> None:
+        """Show the picture. Raises OSError or `luma.core.error.Error`."""
+        ...
+
+    def cleanup(self) -> None:
+        """Give the interface back."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """Where the display is."""
+
+    interface: Interface = "i2c"
+    bus: int = 1
+    """On I2C: the number in /dev/i2c-1."""
+    address: int = 0x3C
+    """On I2C."""
+    spi_port: int = 0
+    """On SPI: the first number in /dev/spidev0.0."""
+    spi_device: int = 0
+    """On SPI: the second one."""
+    dc: int = 24
+    """On SPI, the pin (BCM) that tells data from commands."""
+    rst: int | None = 25
+    """On SPI; None where the display's reset is wired to its supply."""
+    light: int | None = None
+    """The pin (BCM) of a TFT's backlight; None where it is always on."""
+
+    @property
+    def path(self) -> str:
+        """The kernel's name for the interface."""
+        return f"/dev/i2c-{self.bus}" if self.interface == "i2c" else f"/dev/spidev{self.spi_port}.{self.spi_device}"
+
+    @property
+    def name(self) -> str:
+        """For the installer."""
+        return f"I2C bus {self.bus}, address 0x{self.address:02X}" if self.interface == "i2c" else self.path
+
+
+def connect(wiring: Wiring) -> Any:  # noqa: ANN401  # luma is not typed
+    """luma's interface to where the display is. Raises DeviceError where none answers, OSError or luma's error."""
+    probe(wiring)
+    return _i2c(wiring) if wiring.interface == "i2c" else _spi(wiring)
+
+
+def open_device(
+    chip: str,
+    wiring: Wiring,
+    width: int,
+    height: int,
+    rotate: int,
+    *,
+    connected: Callable[[Wiring], Any] = connect,
+) -> Device:
+    """The display, switched on. Raises DeviceError with what to do."""
+    errors = _luma_error()
+    try:
+        interface = connected(wiring)
+        package = "luma.lcd.device" if chip in TFTS else "luma.oled.device"
+        lit: dict[str, Callable[[bool], None]] = {"backlight": _light(wiring.light)} if chip in TFTS else {}
+        # luma wants the panel's own size, before it is turned.
+        size = (height, width) if rotate % 2 else (width, height)
+        device: Device = getattr(importlib.import_module(package), chip)(
+            interface, width=size[0], height=size[1], rotate=rotate, **lit
+        )
+    except (ImportError, OSError, errors) as error:
+        raise DeviceError(_what_to_do(wiring, error)) from error
+    return device
+
+
+def show(device: Device, image: Image.Image, wiring: Wiring) -> None:
+    """Put a picture on the display. Raises DeviceError with what to do."""
+    try:
+        device.display(image)
+    except (OSError, _luma_error()) as error:
+        raise DeviceError(_what_to_do(wiring, error)) from error
+
+
+def probe(wiring: Wiring) -> None:
+    """Raise DeviceError where no display answers.
+
+    Asked before luma is: each device that it makes stays in the interpreter's list of what to clean up at its end, and
+    a missing one is tried every second. On SPI nobody can tell whether a display is there.
+    """
+    if wiring.interface == "spi":
+        return
+    smbus2 = importlib.import_module("smbus2")
+    try:
+        bus = smbus2.SMBus(wiring.bus)
+        try:
+            bus.i2c_rdwr(smbus2.i2c_msg.read(wiring.address, 1))
+        finally:
+            bus.close()
+    except OSError as error:
+        raise DeviceError(_what_to_do(wiring, error)) from error
+
+
+def _i2c(wiring: Wiring) -> Any:  # noqa: ANN401  # luma is not typed
+    return importlib.import_module("luma.core.interface.serial").i2c(port=wiring.bus, address=wiring.address)
+
+
+def _spi(wiring: Wiring) -> Any:  # noqa: ANN401  # luma is not typed
+    return importlib.import_module("luma.core.interface.serial").spi(
+        gpio=_Pins(), port=wiring.spi_port, device=wiring.spi_device, gpio_DC=wiring.dc, gpio_RST=wiring.rst
+    )
+
+
+class _Pins:
+    """What luma wants of RPi.GPIO, by way of gpiozero: the agent's pins have one owner."""
+
+    OUT, LOW, HIGH = 0, 0, 1
+
+    def __init__(self) -> None:
+        importlib.import_module("hw.gpio").ensure_pins()
+        self._make = importlib.import_module("gpiozero").DigitalOutputDevice
+        self._pins: dict[int, Any] = {}
+
+    def setup(self, pin: int, _direction: int) -> None:
+        """Make it an output, low."""
+        self._pins[pin] = self._make(pin)
+
+    def output(self, pin: int, value: int) -> None:
+        """Set its level."""
+        self._pins[pin].value = bool(value)
+
+    def cleanup(self, pins: list[int]) -> None:
+        """Give these back."""
+        for pin in pins:
+            self._pins.pop(pin).close()
+
+
+def _light(pin: int | None) -> Callable[[bool], None]:
+    if pin is None:
+        return lambda _on: None
+    pins = _Pins()
+    pins.setup(pin, _Pins.OUT)
+    return lambda on: pins.output(pin, int(on))
+
+
+def _luma_error() -> type[Exception]:
+    error: type[Exception] = importlib.import_module("luma.core.error").Error
+    return error
+
+
+def _what_to_do(wiring: Wiring, error: Exception) -> str:
+    where = f"the display at {wiring.name}"
+    group = "i2c" if wiring.interface == "i2c" else "spi"
+    if isinstance(error, ImportError):
+        return f"{where} can't be driven ({error}): install this program with its extra display, and spidev for SPI"
+    code = getattr(error, "errno", None)
+    cause = f"{os.strerror(code)}, {errno.errorcode.get(code, code)}" if code else str(error)
+    if code in (errno.EACCES, errno.EPERM):
+        return f"{wiring.path} may not be opened ({cause}): add the agent's user to the group {group}"
+    if code == errno.ENOENT:
+        return f"{wiring.path} is not there ({cause}): switch {group} on in config.txt, and check the bus's number"
+    return f"{where} does not answer ({cause}): check its cable, its supply and its address"
