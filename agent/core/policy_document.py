@@ -11,6 +11,7 @@ from itertools import product
 from typing import assert_never
 
 from agent.core.decide import plan, settle
+from agent.core.slowdown import Slowdown
 from agent.model import (
     REFUSALS,
     SILENCES,
@@ -23,6 +24,7 @@ from agent.model import (
     Plan,
     Policy,
     Prefer,
+    Reason,
     Token,
     TokenType,
     UnknownTokens,
@@ -71,10 +73,19 @@ _HEADER = (
 )
 
 
-def policy_document(policy: Policy, *, party: str, location_id: str, peers: Peers, version: str) -> str:
+def policy_document(
+    policy: Policy,
+    *,
+    party: str,
+    location_id: str,
+    peers: Peers,
+    version: str,
+    slowdown: Slowdown | None = None,
+    refuses_random_uids: bool = False,
+) -> str:
     """Say what a device with this policy decides, in Markdown that renders on GitHub, ending in a newline.
 
-    `party` is the operator as `DE-ABC`; `version` is this program's.
+    `party` is the operator as `DE-ABC`; `version` is this program's; `refuses_random_uids`: at one reader at least.
     """
     parts = (
         _opening(_plain(party), _plain(location_id), _plain(version)),
@@ -83,6 +94,7 @@ def policy_document(policy: Policy, *, party: str, location_id: str, peers: Peer
         _choices(policy),
         _time(policy),
         _SEVERAL,
+        *_unasked(slowdown, refuses_random_uids=refuses_random_uids),
         _what_counts(),
         _RECORD,
         _FOOTNOTES,
@@ -251,6 +263,26 @@ _SEVERAL = """## Several owners, several peers
   rows that must be asked are asked, and one that accepts is enough, an answer before a fallback. If all refuse, a
   peer's refusal is recorded rather than a fallback's. Among equals the owner that sorts first wins.
 - `uid` is compared without regard to case."""
+
+
+def _unasked(slowdown: Slowdown | None, *, refuses_random_uids: bool) -> tuple[str, ...]:
+    """Which cards are refused before this table; nothing where there are none."""
+    points = []
+    if refuses_random_uids:
+        points.append(
+            "A UID of four bytes that begins with `08` is another one each time, as a phone's (ISO/IEC 14443-3): "
+            f"readers that are set so refuse it. `{Reason.RANDOM_UID}`"
+        )
+    if slowdown is not None:
+        points.append(
+            f"After {slowdown.refusals} refused cards within {slowdown.within_s:g} s a reader decides none for "
+            f"{slowdown.pause_s:g} s, and each time that follows for twice as long, up to {slowdown.most_pause_s:g} s: "
+            "somebody may be guessing UIDs. Only the card of a running charge is taken meanwhile, to stop it. "
+            f"`{Reason.TOO_MANY_REFUSED}`"
+        )
+    if not points:
+        return ()
+    return ("\n".join(("## What is refused without looking\n", *(f"- {point}" for point in points))),)
 
 
 def _what_counts() -> str:

@@ -11,7 +11,19 @@ from datetime import datetime
 
 from agent.core.decide import group_of, plan, plan_blind, settle
 from agent.errors import StoreError
-from agent.model import Answers, Ask, Decision, ListedToken, LocationReferences, Policy, Question, Tap
+from agent.model import (
+    Answers,
+    Ask,
+    Decision,
+    ListedToken,
+    LocationReferences,
+    Policy,
+    Question,
+    Reason,
+    Source,
+    Tap,
+    Verdict,
+)
 from agent.ports import Backend, Whitelist
 from agent.runtime.aftermath import Late
 
@@ -60,6 +72,8 @@ class Decider:
 
     async def decide(self, tap: Tap, correlation_id: str, on_asking: Callable[[], None]) -> Decided:
         """By the deadline, less what the record and the relay need. `on_asking` is called if a peer must be asked."""
+        if tap.is_random:
+            return Decided(_refused_as_random(tap), correlation_id)
         rows = await self._find(tap)
         step = plan_blind() if rows is None else plan(rows, self._policy, self._now())
         late: Late | None = None
@@ -72,7 +86,9 @@ class Decider:
         return Decided(step, correlation_id, late)
 
     async def groups(self, tap: Tap) -> frozenset[str]:
-        """The groups that the card is listed in; none where the whitelist can't be read."""
+        """The groups that the card is listed in; none where the whitelist can't be read, or the uid is random."""
+        if tap.is_random:
+            return frozenset()
         groups = (group_of(row.token) for row in await self._find(tap) or ())
         return frozenset(group for group in groups if group is not None)
 
@@ -104,3 +120,12 @@ class Decider:
             targets=ask.targets,
         )
         return await self._backend.ask(question, self._peers_until(tap))
+
+
+def _refused_as_random(tap: Tap) -> Decision:
+    """ISO/IEC 14443-3 lets a phone make up a uid each time: no list has it, and a peer would learn it for nothing."""
+    detail = (
+        f"the uid is a random one, another at each tap, as phones send it; "
+        f'reader {tap.reader} takes such cards with random_uids = "accept"'
+    )
+    return Decision(Verdict.REFUSED, Reason.RANDOM_UID, Source.LOCAL, detail)

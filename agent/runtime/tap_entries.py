@@ -50,12 +50,17 @@ class TapEntries:
             token_uid=token.uid if token and token.uid != tap.uid else None,
         )
 
-    def refused(self, tap: Tap, because: Refusal, lost: frozenset[Device], running: int | None) -> Entry:
-        """Of a card that the machine refuses, with what is lost and the authorization that runs."""
+    def refused(
+        self, tap: Tap, because: Refusal, lost: frozenset[Device], running: int | None, *, why: str | None = None
+    ) -> Entry:
+        """Of a card that the machine refuses, with what is lost and the authorization that runs.
+
+        `why` says what is wrong with the relay, where somebody knows better than that it did not obey.
+        """
         if because is Refusal.IN_USE:
             decision = refusal(Reason.IN_USE, f"authorization {running} of another card is running")
         elif Device.RELAY in lost:
-            detail = "the relay has not opened since it was last told to, or did not close"
+            detail = why or "the relay has not opened since it was last told to, or did not close"
             decision = refusal(Reason.RELAY_FAULT, detail)
         else:
             missing = ", ".join(sorted(lost)) or "the agent, which stops"

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from agent.core.policy_document import policy_document
+from agent.core.slowdown import Slowdown
 from agent.model import REFUSALS, SILENCES, LateRefusal, Outcome, Policy, Prefer, UnknownTokens, Verdict
 
 DEFAULT = Policy()
@@ -182,3 +183,14 @@ def test_name_full_of_markdown_stays_text_and_breaks_no_table() -> None:
 
 def test_same_settings_print_the_same_document() -> None:
     assert document() == document()
+
+
+def test_cards_that_are_refused_without_looking_are_named_with_their_settings() -> None:
+    text = prose(document(slowdown=Slowdown(5, 60.0, 10.0, 300.0), refuses_random_uids=True))
+    assert "begins with `08` is another one each time" in text
+    assert "After 5 refused cards within 60 s a reader decides none for 10 s" in text
+    assert "up to 300 s" in text
+
+
+def test_device_that_looks_at_every_card_says_nothing_of_it() -> None:
+    assert "without looking" not in document()
