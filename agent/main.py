@@ -12,21 +12,23 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TextIO
 
-from agent.books import evse_settings, housekeeping_of, ledger_of, left_open, owes, sealing_of
+from agent.books import housekeeping_of, left_open, owes, sealing_of
 from agent.config import BillingSection, Config, policy_of
-from agent.devices import Work, close_displays, display_of, inputs_of, read_cards, reader_of, relays_of
+from agent.devices.displays import close_displays, display_of
+from agent.devices.readers import read_cards
+from agent.devices.relays import relays_of
+from agent.devices.work import Work
 from agent.model import Policy
 from agent.peering import PeerTerms, client_of, configured, peer_of, reports_of, sync_of, terms_of
-from agent.ports import Reader
 from agent.runtime.authorize import PeerBackend
-from agent.runtime.charge_point import EvseTapLoop, Settled
+from agent.runtime.charge_point import Settled
 from agent.runtime.clock import Clock, system_clock, watch
 from agent.runtime.membership import Member, Membership
-from agent.runtime.outlets import Outlets
 from agent.runtime.peer import Peer
 from agent.runtime.stop_desk import StopDesk
 from agent.runtime.sync_schedule import Syncing, SyncSchedule
 from agent.runtime.whitelist_repair import WhitelistRepair
+from agent.site import Means, Site, site_of
 from agent.storage import Stores, stores_of
 
 log = logging.getLogger(__name__)
@@ -58,23 +60,20 @@ class Agent:
 
     def __init__(
         self,
-        evses: Sequence[EvseTapLoop],
-        readers: Sequence[tuple[Reader, Outlets]],
-        inputs: Mapping[str, Work],
+        site: Site,
         membership: Membership,
         services: Mapping[str, Work],
         backend: PeerBackend,
         stores: Stores,
         on_ready: Callable[[], None],
     ) -> None:
-        """`inputs` report to the EVSEs, `services` run beside the taps, each by the name that the log gives it."""
+        """`services` run beside the taps, each by the name that the log gives it."""
         self.stores = stores
-        self.evses = {evse.evse_uid: evse for evse in evses}
-        self.readers = [reader for reader, _ in readers]
+        self.evses = site.evses
+        self.readers = [reader for reader, _ in site.readers]
+        self._site = site
         self._membership = membership
-        self._inputs = inputs
         self._services = services
-        self._readers = readers
         self._backend = backend
         self._on_ready = on_ready
 
@@ -94,9 +93,9 @@ class Agent:
             *((f"EVSE {evse.evse_uid}", evse.run) for evse in self.evses.values()),
             *(
                 (f"reader {reader.name}", lambda r=reader, o=outlets: read_cards(r, o))
-                for reader, outlets in self._readers
+                for reader, outlets in self._site.readers
             ),
-            *self._inputs.items(),
+            *self._site.works.items(),
             ("peers", self._membership.run),
             *self._services.items(),
         ]
@@ -104,7 +103,7 @@ class Agent:
         # What stands now lives as long as the process: the collector need not look at it again on a tap's time.
         gc.collect()
         gc.freeze()
-        log.info("ready: %d EVSE(s), %d reader(s), %d peer(s)", len(self.evses), len(self._readers), len(self.peers))
+        log.info("ready: %d EVSE(s), %d reader(s), %d peer(s)", len(self.evses), len(self.readers), len(self.peers))
         self._on_ready()
         try:
             await asyncio.gather(*tasks)
@@ -158,47 +157,24 @@ async def agent_of(
         displays = {section.uid: display_of(section, display_stream) for section in config.evse}
         stack.callback(close_displays, displays.values())
         found = await left_open(config, stores, clock)
-        evses = {}
-        for section in config.evse:
-            evses[section.uid] = EvseTapLoop(
-                section.uid,
-                location_id=config.location.id,
-                language=section.language or config.location.language,
-                policy=policy,
-                settings=evse_settings(config, section),
-                relay=relays[section.uid],
-                display=displays[section.uid],
-                whitelist=stores.whitelist,
-                backend=backend,
-                journal=stores.journal,
-                ledger=ledger_of(config, section, tariff, stores, clock),
-                clock=clock,
-                found=found.get(section.uid),
-                on_settled=on_settled,
-                on_whitelist_fault=repair.on_fault,
-            )
-        readers = [
-            (
-                reader_of(reader),
-                Outlets([evses[section.uid] for section in config.evse if reader.name in section.readers]),
-            )
-            for reader in config.reader
-        ]
-        registers = {
-            uid: left.session.register_wh
-            for uid, left in found.items()
-            if left.session is not None and left.session.register_wh is not None
-        }
-        inputs = inputs_of(config, evses, registers)
+        site = site_of(
+            config,
+            Means(policy, stores, clock, tariff, backend),
+            relays=relays,
+            displays=displays,
+            found=found,
+            on_settled=on_settled,
+            on_whitelist_fault=repair.on_fault,
+        )
         services["clock"] = lambda: watch(clock)
         services["sealing"] = sealing_of(config, stores, clock).run
         services["housekeeping"] = housekeeping_of(config, stores, clock).run
-        services["stop requests"] = StopDesk(stores.sessions, evses, now=clock.now).run
+        services["stop requests"] = StopDesk(stores.sessions, site.evses, now=clock.now).run
         if tells:
             services["delivery"] = _delivery_of(config.billing, stores, membership, clock)
         for relay in relays.values():
             stack.callback(relay.detach)  # here as well: before the wait for whatever closes slowly
-        yield Agent(list(evses.values()), readers, inputs, membership, services, backend, stores, on_ready)
+        yield Agent(site, membership, services, backend, stores, on_ready)
 
 
 def _membership_of(

@@ -213,6 +213,8 @@ def _config(folder: Path, emsp: FakeEmsp, lines: list[SerialLine]) -> tuple[Conf
         [policy]
         deadline_s = {DEADLINE_S}
         stop_after_s = {REMOVAL_S}
+        [slowdown]
+        refusals = 0
         [breaker]
         failures = 5
         retry_first_s = 0.1

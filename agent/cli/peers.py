@@ -26,7 +26,7 @@ _ca_option = click.option(
 
 
 def _peer_name(_context: click.Context, _parameter: click.Parameter, name: str) -> str:
-    from agent.config.sections import NAME_PATTERN
+    from agent.config.section import NAME_PATTERN
 
     if not re.fullmatch(NAME_PATTERN, name):
         raise click.BadParameter("expected letters, digits, dots, hyphens and underscores, at most 64")

@@ -6,7 +6,7 @@ import click
 
 from agent.commands.terminal import harmless
 from agent.config import load, load_relays
-from agent.devices import open_relays
+from agent.devices.relays import open_relays
 from agent.errors import ConfigError, DeviceError
 
 

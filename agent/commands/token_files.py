@@ -26,7 +26,7 @@ from agent.commands.token_lines import PAGE, WARNINGS, Tell, TokenLines, opened,
 from agent.commands.tokens import PLAIN_EVERY_S
 from agent.commands.whole_file import standard_output, whole_file
 from agent.config import Config
-from agent.config.sections import Name
+from agent.config.section import Name
 from agent.errors import ConfigError, StoreError
 from agent.model import Token
 from agent.peering import read_relations, registered, sync_lock

@@ -13,7 +13,41 @@ import msgspec
 
 from agent.config.charge_checks import check_billing, check_inputs
 from agent.config.checks import check_peers, check_server, check_times, check_uniqueness
+from agent.config.device_checks import check_devices
 from agent.config.explain import explain
+from agent.config.input_sections import (
+    FeedbackSection,
+    MeterSection,
+    ModbusMeterSection,
+    PlugSection,
+    S0MeterSection,
+)
+from agent.config.kinds import name_kinds
+from agent.config.output_sections import (
+    BuzzerSection,
+    CharacterDisplaySection,
+    ConsoleDisplaySection,
+    DisplaySection,
+    GpioRelaySection,
+    HidRelaySection,
+    LcusRelaySection,
+    LightSection,
+    PictureDisplaySection,
+    RelaySection,
+    SerialDisplaySection,
+)
+from agent.config.reader_sections import (
+    Id12laSection,
+    KeyboardSection,
+    LineReaderSection,
+    PcscSection,
+    Pn532Section,
+    Rdm6300Section,
+    ReaderSection,
+    ReaderSettings,
+    SerialReaderSection,
+    WiegandSection,
+)
 from agent.config.reading import text_of
 from agent.config.relays import RelaysFound, load_relays
 from agent.config.sections import (
@@ -21,57 +55,73 @@ from agent.config.sections import (
     BreakerSection,
     ClockSection,
     Config,
-    DisplaySection,
     EvseSection,
     LocationSection,
     LogSection,
-    MeterSection,
-    ModbusMeterSection,
     OcpiSection,
     PartySection,
     PeerSection,
-    PlugSection,
     PolicySection,
-    ReaderSection,
-    RelaySection,
-    S0MeterSection,
     ServerSection,
     SessionSection,
+    SlowdownSection,
     StorageSection,
     SyncSection,
 )
+from agent.core.slowdown import Slowdown
 from agent.errors import ConfigError
 from agent.model import Policy, Verdict
 
 __all__ = [
     "BillingSection",
     "BreakerSection",
+    "BuzzerSection",
+    "CharacterDisplaySection",
     "ClockSection",
     "Config",
+    "ConsoleDisplaySection",
     "DisplaySection",
     "EvseSection",
+    "FeedbackSection",
+    "GpioRelaySection",
+    "HidRelaySection",
+    "Id12laSection",
+    "KeyboardSection",
+    "LcusRelaySection",
+    "LightSection",
+    "LineReaderSection",
     "LocationSection",
     "LogSection",
     "MeterSection",
     "ModbusMeterSection",
     "OcpiSection",
     "PartySection",
+    "PcscSection",
     "PeerSection",
+    "PictureDisplaySection",
     "PlugSection",
+    "Pn532Section",
     "PolicySection",
+    "Rdm6300Section",
     "ReaderSection",
+    "ReaderSettings",
     "RelaySection",
     "RelaysFound",
     "S0MeterSection",
+    "SerialDisplaySection",
+    "SerialReaderSection",
     "ServerSection",
     "SessionSection",
+    "SlowdownSection",
     "StorageSection",
     "SyncSection",
+    "WiegandSection",
     "credentials_token",
     "load",
     "load_relays",
     "parse",
     "policy_of",
+    "slowdown_of",
 ]
 
 
@@ -86,15 +136,16 @@ def parse(text: str, path: Path) -> Config:
         raw = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from error
+    name_kinds(raw)
     try:
         config = msgspec.convert(raw, Config)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{path}: {explain(str(error))}") from error
+        raise ConfigError(f"{path}: {explain(str(error), raw)}") from error
     # Beside the file, as every other path in it: a command may be given from anywhere.
     directory = str(path.parent / config.storage.directory)
     storage = msgspec.structs.replace(config.storage, directory=directory)
     config = msgspec.structs.replace(config, storage=storage)
-    for check in (check_uniqueness, check_peers, check_server, check_times, check_inputs, check_billing):
+    for check in (check_uniqueness, check_peers, check_server, check_times, check_devices, check_inputs, check_billing):
         check(config, path)
     return config
 
@@ -113,6 +164,18 @@ def policy_of(section: PolicySection) -> Policy:
         reserve_s=section.reserve_s,
         late_window_s=section.late_window_s,
         stop_after_s=section.stop_after_s,
+    )
+
+
+def slowdown_of(section: SlowdownSection) -> Slowdown | None:
+    """The section as the value that a reader's taps are paced by; None where it is switched off."""
+    if section.refusals == 0:
+        return None
+    return Slowdown(
+        refusals=section.refusals,
+        within_s=section.within_s,
+        pause_s=section.pause_s,
+        most_pause_s=section.most_pause_s,
     )
 
 

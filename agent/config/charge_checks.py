@@ -1,15 +1,15 @@
-"""What a charge needs of the configuration: inputs that are there, pins of their own, and all that a bill must name."""
+"""What a charge needs of the configuration: inputs that are there, and all that a bill must name."""
 
 from pathlib import Path
 from zoneinfo import ZoneInfo
 
 from agent.config.checks import unique
-from agent.config.sections import Config, EvseSection, ModbusMeterSection, S0MeterSection
+from agent.config.sections import Config, EvseSection
 from agent.errors import ConfigError
 
 
 def check_inputs(config: Config, path: Path) -> None:
-    """Meters are there and serve one EVSE, and no two devices have one pin. Raises ConfigError."""
+    """Meters are there and serve one EVSE, and a reader's EVSEs can be told apart. Raises ConfigError."""
     unique([meter.name for meter in config.meter], path, "meter", "name")
     known = {meter.name for meter in config.meter}
     used = [evse.meter for evse in config.evse if evse.meter is not None]
@@ -24,8 +24,6 @@ def check_inputs(config: Config, path: Path) -> None:
     if unused:
         raise ConfigError(f'{path}: meter: name: no [[evse]] names "{unused[0]}" as its meter: it would do nothing')
     _check_readers(config, path)
-    _check_pins(config, path)
-    _check_lines(config, path)
     _zone(config.location.time_zone, path)
 
 
@@ -66,43 +64,6 @@ def _check_readers(config: Config, path: Path) -> None:
             raise ConfigError(
                 f'{where}; reader "{shared[0]}" serves other EVSEs, too, and only a plug tells them apart'
             )
-
-
-def _check_pins(config: Config, path: Path) -> None:
-    pins: dict[int, str] = {}
-    for number, evse in enumerate(config.evse, 1):
-        _take(pins, evse.relay.gpio, f"evse #{number}: relay.gpio", path)
-        if evse.plug is not None:
-            _take(pins, evse.plug.gpio, f"evse #{number}: plug.gpio", path)
-    for meter in config.meter:
-        if isinstance(meter, S0MeterSection):
-            _take(pins, meter.gpio, f'meter "{meter.name}": gpio', path)
-
-
-def _take(pins: dict[int, str], pin: int, where: str, path: Path) -> None:
-    if pin in pins:
-        raise ConfigError(f"{path}: {where}: pin {pin} is taken by {pins[pin]}; each device needs its own")
-    pins[pin] = where
-
-
-def _check_lines(config: Config, path: Path) -> None:
-    """Meters on one line are told apart by their unit, and spoken to in one way."""
-    lines: dict[str, ModbusMeterSection] = {}
-    readers = {reader.port for reader in config.reader}
-    units = set()
-    for meter in config.meter:
-        if not isinstance(meter, ModbusMeterSection):
-            continue
-        where = f'{path}: meter "{meter.name}"'
-        if meter.port in readers:
-            raise ConfigError(f"{where}: port: {meter.port} is a reader's; a meter needs a line of its own")
-        first = lines.setdefault(meter.port, meter)
-        if (first.baudrate, first.parity, first.stopbits) != (meter.baudrate, meter.parity, meter.stopbits):
-            expected = f'expected baudrate, parity and stopbits as meter "{first.name}" on the same port has them'
-            raise ConfigError(f"{where}: {expected}")
-        if (meter.port, meter.unit) in units:
-            raise ConfigError(f"{where}: unit: {meter.unit} stands twice on {meter.port}; set another in the meter")
-        units.add((meter.port, meter.unit))
 
 
 def _zone(name: str, path: Path) -> None:

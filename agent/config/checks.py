@@ -12,7 +12,6 @@ def check_uniqueness(config: Config, path: Path) -> None:
     """Names stand once, and what is named is there. Raises ConfigError."""
     unique([p.name for p in config.peer], path, "peer", "name")
     unique([r.name for r in config.reader], path, "reader", "name")
-    unique([r.port for r in config.reader], path, "reader", "port")
     unique([e.uid.casefold() for e in config.evse], path, "evse", "uid")
     known = {r.name for r in config.reader}
     for number, evse in enumerate(config.evse, 1):
@@ -95,6 +94,9 @@ def check_times(config: Config, path: Path) -> None:
     if config.breaker.retry_first_s > config.breaker.retry_most_s:
         expected = f"at most breaker.retry_most_s ({config.breaker.retry_most_s:g})"
         raise ConfigError(f"{path}: breaker.retry_first_s: expected {expected}")
+    if config.slowdown.pause_s > config.slowdown.most_pause_s:
+        expected = f"at most slowdown.most_pause_s ({config.slowdown.most_pause_s:g})"
+        raise ConfigError(f"{path}: slowdown.pause_s: expected {expected}")
     billing = config.billing
     if billing is not None and billing.retry_first_s > billing.retry_most_s:
         expected = f"at most billing.retry_most_s ({billing.retry_most_s:g})"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import msgspec
 
+from agent.config.kinds import OF_RELAYS
+from agent.config.output_sections import RelaySection
 from agent.config.reading import text_of
-from agent.config.sections import RelaySection
 from agent.errors import ConfigError
 
 
@@ -43,12 +44,23 @@ def load_relays(path: Path) -> RelaysFound:
     relays, faults = [], []
     for number, table in enumerate(found, 1):
         try:
-            relays.append(msgspec.convert(table, RelaySection))
+            relays.append(msgspec.convert(_way_to(table), RelaySection))
         except msgspec.ValidationError as error:
             faults.append(f"{path}: relay #{number} can't be read, and was not opened: {error}")
     if not found:
         raise ConfigError(f"{path}: no [[evse]] with a relay is there")
     return RelaysFound(tuple(relays), tuple(faults), path.parent / directory if isinstance(directory, str) else None)
+
+
+_NOT_NEEDED = ("feedback", "interlock", "min_off_s")
+"""What says how a relay is watched and when it may close: a mistake there must not keep it from being opened."""
+
+
+def _way_to(table: object) -> object:
+    """What of a relay's table says where it is, and its kind."""
+    if not isinstance(table, dict):
+        return table
+    return {"kind": OF_RELAYS} | {key: value for key, value in table.items() if key not in _NOT_NEEDED}
 
 
 _HEADER = re.compile(r"^[ \t]*(?=\[)", re.MULTILINE)

@@ -1,5 +1,7 @@
 """The tables of the file, each a frozen value: its keys, their types and their defaults.
 
+Readers, inputs and outputs have modules of their own beside this one.
+
 `docs/configuration.toml` says what each key means. What two tables have to do with each other is `checks`'.
 """
 
@@ -7,24 +9,19 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from agent.config.input_sections import MeterSection, PlugSection
+from agent.config.output_sections import (
+    BuzzerSection,
+    ConsoleDisplaySection,
+    DisplaySection,
+    LightSection,
+    RelaySection,
+)
+from agent.config.reader_sections import ReaderSection
+from agent.config.section import CiString36, Count, CountryCode, Name, Owner, PartyId, Positive, Section
 from agent.model import LateRefusal, Prefer, UnknownTokens
-from agent.ports import Charset
-
-Positive = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
-Count = Annotated[int, msgspec.Meta(ge=0)]
-NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}\Z"
-Name = Annotated[str, msgspec.Meta(pattern=NAME_PATTERN)]
-CountryCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2}\Z", description="two letters, as DE")]
-PartyId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]{3}\Z", description="three letters or digits, as EXA")]
-Owner = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2}-[A-Za-z0-9]{3}\Z")]
-CiString36 = Annotated[str, msgspec.Meta(min_length=1, max_length=36, pattern=r"^[\x21-\x7e]+\Z")]
-
 
 _DEGREES = 'degrees in quotes, with five to seven decimals, as "52.51631"'
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """A table of the file: a key that it does not know is an error."""
 
 
 class PartySection(Section, frozen=True, kw_only=True):
@@ -126,6 +123,15 @@ class SyncSection(Section, frozen=True, kw_only=True):
     overlap_s: Annotated[float, msgspec.Meta(ge=0, le=604_800)] = 600.0
 
 
+class SlowdownSection(Section, frozen=True, kw_only=True):
+    """When a reader at which card after card is refused pauses; see `agent.core.slowdown`."""
+
+    refusals: Annotated[int, msgspec.Meta(ge=0, le=1000)] = 5
+    within_s: Positive = 60.0
+    pause_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 10.0
+    most_pause_s: Annotated[float, msgspec.Meta(gt=0, le=3600)] = 300.0
+
+
 class PeerSection(Section, frozen=True, kw_only=True):
     """An eMSP, a hub or a CPO backend: whoever offers the Tokens sender interface."""
 
@@ -148,61 +154,6 @@ class PeerSection(Section, frozen=True, kw_only=True):
     page_size: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 250
 
 
-class ReaderSection(Section, frozen=True, kw_only=True):
-    """A card reader on a serial line."""
-
-    name: Name
-    kind: Literal["rdm6300", "id12la"]
-    port: Annotated[str, msgspec.Meta(min_length=1)]
-    baudrate: Annotated[int, msgspec.Meta(ge=300, le=921600)] = 9600
-    uid_bytes: Annotated[int, msgspec.Meta(ge=1, le=5)] = 5
-    uid_reversed: bool = False
-    uid_decimal_digits: Annotated[int, msgspec.Meta(ge=10, le=13)] | None = None
-    removal_s: Positive = 1.0
-    reopen_s: Positive = 1.0
-
-
-class RelaySection(Section, frozen=True, kw_only=True):
-    """A relay on a GPIO pin, in Broadcom numbering."""
-
-    gpio: Annotated[int, msgspec.Meta(ge=0, le=53)]
-    active_high: bool = True
-
-
-class ModbusMeterSection(Section, frozen=True, kw_only=True, tag_field="kind", tag="modbus"):
-    """An energy meter on an RS-485 line; several may share one."""
-
-    name: Name
-    port: Annotated[str, msgspec.Meta(min_length=1)]
-    model: Annotated[str, msgspec.Meta(min_length=1)]
-    unit: Annotated[int, msgspec.Meta(ge=1, le=247)] = 1
-    baudrate: Annotated[int, msgspec.Meta(ge=300, le=921_600)] = 9600
-    parity: Literal["none", "even", "odd"] = "none"
-    stopbits: Literal[1, 2] = 1
-    interval_s: Annotated[float, msgspec.Meta(ge=0.1, le=60)] = 5.0
-
-
-class S0MeterSection(Section, frozen=True, kw_only=True, tag_field="kind", tag="s0"):
-    """An energy meter that gives pulses on a GPIO pin, in Broadcom numbering."""
-
-    name: Name
-    gpio: Annotated[int, msgspec.Meta(ge=0, le=53)]
-    pulses_per_kwh: Annotated[int, msgspec.Meta(ge=1, le=100_000)]
-    active_high: bool = False
-
-
-MeterSection = ModbusMeterSection | S0MeterSection
-
-
-class PlugSection(Section, frozen=True, kw_only=True):
-    """A contact on a GPIO pin, in Broadcom numbering, that tells whether a car is plugged in."""
-
-    gpio: Annotated[int, msgspec.Meta(ge=0, le=53)]
-    active_high: bool = True
-    pull: Literal["up", "down", "none"] = "none"
-    debounce_s: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.1
-
-
 class ConnectorSection(Section, frozen=True, kw_only=True):
     """The EVSE's connector in OCPI's words: OCPI 2.2.1 mod_locations, Connector."""
 
@@ -212,22 +163,15 @@ class ConnectorSection(Section, frozen=True, kw_only=True):
     power_type: Literal["AC_1_PHASE", "AC_2_PHASE", "AC_2_PHASE_SPLIT", "AC_3_PHASE", "DC"]
 
 
-class DisplaySection(Section, frozen=True, kw_only=True):
-    """What the driver reads."""
-
-    kind: Literal["console"] = "console"
-    columns: Annotated[int, msgspec.Meta(ge=8, le=80)] = 20
-    rows: Annotated[int, msgspec.Meta(ge=1, le=8)] = 2
-    charset: Charset = Charset.UNICODE
-
-
 class EvseSection(Section, frozen=True, kw_only=True):
     """One EVSE: its readers, its relay, its display."""
 
     uid: CiString36
     readers: Annotated[tuple[Name, ...], msgspec.Meta(min_length=1)]
     relay: RelaySection
-    display: DisplaySection = DisplaySection()
+    display: DisplaySection = ConsoleDisplaySection()
+    light: LightSection | None = None
+    buzzer: BuzzerSection | None = None
     plug: PlugSection | None = None
     meter: Name | None = None
     id: Annotated[str, msgspec.Meta(pattern=r"^[\x20-\x7e]{1,48}\Z")] | None = None
@@ -266,6 +210,7 @@ class Config(Section, frozen=True, kw_only=True):
     policy: PolicySection = PolicySection()
     breaker: BreakerSection = BreakerSection()
     sync: SyncSection = SyncSection()
+    slowdown: SlowdownSection = SlowdownSection()
     session: SessionSection = SessionSection()
     billing: BillingSection | None = None
     clock: ClockSection = ClockSection()

@@ -33,6 +33,8 @@ SETTINGS = f"""
     deadline_s = {DEADLINE_S}
     reserve_s = {RESERVE_S}
     late_window_s = {LATE_WINDOW_S}
+    [slowdown]
+    refusals = 0
     [breaker]
     failures = 0
     """

@@ -110,8 +110,10 @@ async def running_agent(
 UNHURRIED = """
         [policy]
         stop_after_s = 0.0
+        [slowdown]
+        refusals = 0
         """
-"""A bench has no impatient driver: the second tap of a card is meant to end the charge, however soon."""
+"""A bench has no impatient driver: the second tap of a card is meant to end the charge, however soon. Nor a guesser."""
 
 
 def configuration(

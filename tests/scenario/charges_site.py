@@ -315,6 +315,8 @@ def _configuration(site: Site, resume_within_s: float) -> str:
         reserve_s = 0.2
         late_window_s = 3.0
         stop_after_s = {STOP_AFTER_S}
+        [slowdown]
+        refusals = 0
         [session]
         connection_timeout_s = 1.5
         suspended_after_s = 0.4

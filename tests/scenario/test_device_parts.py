@@ -6,7 +6,8 @@ from collections.abc import Callable
 import pytest
 
 from agent.core.evse_state import Device, Faulted
-from agent.devices import _watch_meter, _watch_plug, read_cards
+from agent.devices.inputs import _watch_meter, _watch_plug
+from agent.devices.readers import read_cards
 from agent.runtime.outlets import Outlets
 from tests.scenario.charging import charging_stage, closed, phase
 from tests.scenario.virtual_time import played

@@ -158,6 +158,10 @@ async def running(agent: Agent, emsp: FakeEmsp, lines: Sequence[SerialLine]) -> 
         gc.unfreeze()  # what the agent took out of the collector's sight, for a process that is its alone
 
 
+NO_SLOWDOWN = "[slowdown]\nrefusals = 0"
+"""Cards come faster here than from people."""
+
+
 def configuration(
     folder: Path,
     emsps: Sequence[FakeEmsp],
@@ -221,6 +225,7 @@ def configuration(
         [policy]
         {policy}
         stop_after_s = 0.0
+        {"" if "[slowdown]" in more else NO_SLOWDOWN}
         {more}
         {peers}
         {readers}

@@ -7,13 +7,16 @@ import pytest
 
 from agent.config import (
     Config,
-    RelaySection,
+    GpioRelaySection,
     RelaysFound,
     credentials_token,
+    input_sections,
     load,
     load_relays,
+    output_sections,
     parse,
     policy_of,
+    reader_sections,
     sections,
 )
 from agent.errors import ConfigError
@@ -75,7 +78,8 @@ def test_reference_configuration_shows_the_defaults() -> None:
 
 def test_reference_configuration_names_every_key() -> None:
     text = REFERENCE.read_text(encoding="utf-8")
-    tables = [Config, *filter(_is_section, vars(sections).values())]
+    modules = (sections, reader_sections, input_sections, output_sections)
+    tables = [Config, *(table for module in modules for table in filter(_is_section, vars(module).values()))]
     missing = [
         f"{section.__name__}.{key}"
         for section in tables
@@ -86,7 +90,11 @@ def test_reference_configuration_names_every_key() -> None:
 
 
 def _is_section(thing: object) -> bool:
-    return isinstance(thing, type) and hasattr(thing, "__struct_fields__") and thing.__name__.endswith("Section")
+    return (
+        isinstance(thing, type)
+        and hasattr(thing, "__struct_fields__")
+        and thing.__name__.endswith(("Section", "Settings"))
+    )
 
 
 def test_missing_file_is_named(tmp_path: Path) -> None:
@@ -99,13 +107,41 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
     [
         ('id = "LOC1"', 'id = "LOC1"\nlanguge = "de"', "location.languge: unknown key; did you mean language?"),
         ('name = "left"', 'name = "left"\nbaud = 9600', "reader #1: baud: unknown key"),
-        ("gpio = 17", "pin = 17", "evse #1: relay.pin: unknown key; known here: gpio, active_high"),
+        ("gpio = 17", "pin = 17", "evse #1: relay.pin: unknown key; known here: feedback, interlock, min_off_s, gpio"),
+        ("gpio = 17", 'kind = "usb", port = "x"', "evse #1: relay.kind: expected one of gpio, lcus, hid"),
+        (
+            "gpio = 17",
+            'kind = "lcus", gpio = 17',
+            "evse #1: relay.gpio: unknown key; known here: feedback, interlock, min_off_s, port",
+        ),
+        ('kind = "rdm6300"', 'kind = "pcsc"', "reader #1: port: unknown key; known here: name, "),
         ("gpio = 18", 'gpio = "18"', "evse #2: relay.gpio: expected `int`, got `str`"),
         ("gpio = 18", "gpio = 99", "evse #2: relay.gpio: expected `int` <= 53"),
         ('party_id = "EXA"', "", "party.party_id: missing; this key is required"),
         ("[party]", "[party", "not valid TOML"),
         ("gpio = 18", "gpio = 17", "evse #2: relay.gpio: pin 17 is taken by evse #1: relay.gpio"),
         ("gpio = 18 }", "gpio = 18 }\nplug = { gpio = 17 }", "evse #2: plug.gpio: pin 17 is taken by evse #1: relay"),
+        (
+            "gpio = 18 }",
+            "gpio = 18 }\nlight = { red = 5, green = 6, blue = 5 }",
+            "light.blue: pin 5 is taken by evse #2: li",
+        ),
+        ("gpio = 18 }", "gpio = 18, feedback = { gpio = 18 } }", "relay.feedback.gpio: pin 18 is taken by evse #2"),
+        ("gpio = 18 }", 'gpio = 18, interlock = "hall" }', 'relay.interlock: only this EVSE names "hall"'),
+        ("gpio = 18", 'kind = "lcus", port = "/dev/ttyUSB0"', 'port: /dev/ttyUSB0 is taken by reader "left"'),
+        (
+            'kind = "id12la"',
+            'kind = "id12la"\nuid_facility_digits = [3, 5]\nuid_decimal_digits = 8',
+            'reader "right": ',
+        ),
+        ('kind = "id12la"', 'kind = "line"\npattern = "(["', 'reader "right": pattern: expected a regular expression'),
+        ('kind = "id12la"\nport = "/dev/ttyUSB1"', 'kind = "keyboard"', "expected one of device, usb and title"),
+        (
+            'kind = "id12la"\nport = "/dev/ttyUSB1"',
+            'kind = "keyboard"\nusb = "8ff:9"',
+            "usb: expected as lsusb shows it",
+        ),
+        ("[location]", "[slowdown]\npause_s = 20\nmost_pause_s = 10\n[location]", "slowdown.pause_s: expected at most"),
         ("gpio = 18 }", 'gpio = 18 }\nmeter = "m"', 'evse #2: meter: no [[meter]] is named "m"; there are: none'),
         (
             "[location]",
@@ -127,7 +163,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
         (
             "[location]",
             '[[meter]]\nname = "m"\nkind = "s0"\ngpio = 4\npulse = 1\n[location]',
-            "meter #1: pulse: unknown key; known here: name, port, model",
+            "meter #1: pulse: unknown key; known here: name, gpio, pulses_per_kwh",
         ),
         ("[location]", '[[meter]]\nname = "m"\nkind = "s1"\n[location]', "meter #1: kind: expected one of modbus, s0"),
         (
@@ -143,7 +179,7 @@ def test_missing_file_is_named(tmp_path: Path) -> None:
             "billing.retry_first_s: expected at most billing.retry_most_s",
         ),
         ('uid = "E2"', 'uid = "e1"', 'evse: uid: "e1" stands twice'),
-        ("/dev/ttyUSB1", "/dev/ttyUSB0", 'reader: port: "/dev/ttyUSB0" stands twice'),
+        ("/dev/ttyUSB1", "/dev/ttyUSB0", 'reader "right": port: /dev/ttyUSB0 is taken by reader "left"'),
         ('name = "right"', 'name = "left"', 'reader: name: "left" stands twice'),
         ('name = "acme"', r'name = "acme\n"', "peer #1: name: expected `str` matching"),
         ('["right"]', '["middle"]', 'evse #2: readers: no [[reader]] is named "middle"; there are: left, right'),
@@ -244,7 +280,7 @@ def relays(folder: Path, text: str) -> RelaysFound:
     return load_relays(path)
 
 
-SEVENTEEN, EIGHTEEN = RelaySection(gpio=17), RelaySection(gpio=18)
+SEVENTEEN, EIGHTEEN = GpioRelaySection(gpio=17), GpioRelaySection(gpio=18)
 
 
 @pytest.mark.parametrize(
@@ -291,7 +327,7 @@ def test_relay_whose_level_is_not_clear_is_named_and_not_guessed(tmp_path: Path,
 )
 def test_relay_is_found_however_its_table_is_written(tmp_path: Path, written: str) -> None:
     text = MINIMAL.replace("relay = { gpio = 17 }", written).replace("[location]", "[location")
-    assert relays(tmp_path, text).relays == (RelaySection(gpio=17, active_high=False), EIGHTEEN)
+    assert relays(tmp_path, text).relays == (GpioRelaySection(gpio=17, active_high=False), EIGHTEEN)
 
 
 def test_file_without_a_relay_is_an_error(tmp_path: Path) -> None:
