@@ -14,6 +14,7 @@ import click
 
 from agent import __version__
 from agent.cli.cdrs import cdrs
+from agent.cli.doctor import doctor
 from agent.cli.options import (
     config_option,
     exit_code,
@@ -23,6 +24,7 @@ from agent.cli.options import (
     says_what_is_wrong,
 )
 from agent.cli.peers import peers
+from agent.cli.readers import readers
 from agent.cli.sessions import sessions
 from agent.cli.tokens import tokens
 from agent.commands.terminal import harmless
@@ -76,7 +78,7 @@ def config_check(config_path: Path) -> None:
     """Say whether the configuration can be used, and if not, where it is wrong."""
     from agent.billing import documents_of, tariff_of
     from agent.config import ModbusMeterSection, credentials_token
-    from agent.devices import registers_of
+    from agent.devices.inputs import registers_of
     from agent.ocpi.client import tls_context
 
     loaded = load(config_path)
@@ -106,7 +108,7 @@ def config_check(config_path: Path) -> None:
 @says_what_is_wrong
 def policy(config_path: Path) -> None:
     """Print this device's decision table as a document to hand to an eMSP (Markdown)."""
-    from agent.config import policy_of
+    from agent.config import policy_of, slowdown_of
     from agent.core.policy_document import policy_document
     from agent.peering import parties
 
@@ -118,6 +120,8 @@ def policy(config_path: Path) -> None:
             location_id=loaded.location.id,
             peers=asyncio.run(parties(loaded)),
             version=__version__,
+            slowdown=slowdown_of(loaded.slowdown),
+            refuses_random_uids=any(reader.random_uids == "refuse" for reader in loaded.reader),
         )
     )
 
@@ -157,3 +161,5 @@ main.add_command(tokens)
 main.add_command(peers)
 main.add_command(sessions)
 main.add_command(cdrs)
+main.add_command(readers)
+main.add_command(doctor)

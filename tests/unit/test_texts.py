@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from agent.core import texts
 from agent.core.evse_effects import Text
-from agent.core.glyphs import MAX_TEXT, can_show, fit, fits, sanitise
+from agent.core.glyphs import MAX_TEXT, can_show, fit, fits, has_glyphs, lay_out, sanitise
 from agent.core.texts import LANGUAGES, notice, text_for
 from agent.model import (
     REFUSALS,
@@ -166,6 +166,9 @@ def test_every_refusal_reads_differently_from_a_plain_accept(language: str, reas
         (Reason.STORAGE_FAULT, Verdict.REFUSED, "Out of order | Please call"),
         (Reason.RELAY_FAULT, Verdict.REFUSED, "Out of order | Please call"),
         (Reason.TOO_LATE, Verdict.REFUSED, "That took too long | Please try again"),
+        (Reason.RANDOM_UID, Verdict.REFUSED, "Phones can't be used | Please use a card"),
+        (Reason.TOO_MANY_REFUSED, Verdict.REFUSED, "Too many cards | Please wait"),
+        (Reason.INTERLOCKED, Verdict.REFUSED, "Other socket in use | Please wait"),
     ],
 )
 def test_decision_on_two_lines_of_twenty_says_it_in_english(reason: Reason, verdict: Verdict, expected: str) -> None:
@@ -365,7 +368,41 @@ def test_peers_long_text_is_cut_with_an_ellipsis() -> None:
     assert show(answered(text), columns=16, rows=2) == "Your card has | been blocked be\u2026"
 
 
+# Texts that scroll
+
+
+def test_peers_long_text_that_scrolls_is_whole() -> None:
+    text = "Your card has been blocked because of an unpaid invoice"
+    lines = text_for(answered(text), language="en", columns=16, rows=2, charset="utf-8", whole=True)
+    assert " ".join(lines) == text
+    assert len(lines) == 4
+
+
+def test_our_text_that_scrolls_on_a_tiny_display_is_the_shortest_one_whole() -> None:
+    assert notice(Text.OUT_OF_ORDER, language="en", columns=8, rows=1, charset="ascii", whole=True) == (
+        "Out of",
+        "order",
+        "Please",
+        "call",
+    )
+
+
+def test_text_that_fits_is_the_same_whether_it_scrolls() -> None:
+    cut, whole = (
+        notice(Text.CHARGING, language="en", columns=20, rows=2, charset="ascii", whole=whole)
+        for whole in (False, True)
+    )
+    assert cut == whole
+
+
 # Any text on any display
+
+
+@on_a_slow_machine
+@given(ANY_TEXT, st.integers(1, 41), ANY_CHARSET)
+def test_any_text_laid_out_begins_as_the_fitted_one(text: str, columns: int, charset: str) -> None:
+    lines = lay_out(text, columns, charset)
+    assert fit(text, columns, len(lines) + 1, charset) == lines
 
 
 @on_a_slow_machine
@@ -374,7 +411,7 @@ def test_any_text_on_any_display_fits_and_harms_nothing(text: str, columns: int,
     lines = fit(text, columns, rows, charset)
     assert len(lines) <= rows
     assert [line for line in lines if not 0 < columns_of(line) <= columns] == []
-    assert [line for line in lines if line.encode(charset).decode(charset) != line] == []
+    assert [line for line in lines if not has_glyphs(line, charset)] == []
     assert [c for line in lines for c in line if unicodedata.category(c)[0] == "C"] == []
     assert [line for line in lines if unicodedata.category(line[0])[0] == "M" or line != line.strip()] == []
 
@@ -400,6 +437,17 @@ def test_any_text_that_fits_is_shown_without_an_ellipsis(text: str, columns: int
     wide = " ".join(fit(text, 10_000, 1, charset))
     shown = " ".join(fit(text, columns, rows, charset))
     assert shown == wide or not fits(text, columns, rows, charset)
+
+
+@pytest.mark.parametrize(
+    ("charset", "expected"),
+    [
+        ("hd44780-a00", "Größe Ae e a C:/ 5° ->".replace("->", "→")),
+        ("hd44780-a02", "Größe Ä é à C:\\ 5° →"),
+    ],
+)
+def test_character_display_leaves_out_only_what_its_rom_lacks(charset: str, expected: str) -> None:
+    assert fit("Größe Ä é à C:\\ 5° →", 40, 1, charset) == (expected,)
 
 
 @pytest.mark.parametrize("size", [513, 100_000])
