@@ -34,8 +34,23 @@ _INVISIBLE = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u180f\u
 _SPELLINGS = """
     ä=ae ö=oe ü=ue Ä=Ae Ö=Oe Ü=Ue ß=ss ẞ=SS æ=ae Æ=Ae œ=oe Œ=Oe ø=o Ø=O ł=l Ł=L đ=d Đ=D ð=d Ð=D þ=th Þ=Th ı=i
     ‐=- ‑=- ‒=- –=- —=- ―=- −=- ·=- •=- ‘=' ’=' ‚=' ‛=' ′=' ´=' ʼ=' ‹=' ›=' “=" ”=" „=" ‟=" ″=" «=" »="
-    …=... €=EUR £=GBP ¢=ct ⁄=/ ×=x °=deg →=-> ←=<- ¡=! ¿=?
+    …=... €=EUR £=GBP ¢=ct ⁄=/ ×=x °=deg →=-> ←=<- ¡=! ¿=? \\=/ ~=-
 """
+_ASCII = frozenset(map(chr, range(0x20, 0x7F)))
+_KATAKANA = frozenset(map(chr, range(0xFF61, 0xFFA0)))
+"""Half-width, as in JIS X 0201."""
+_GLYPH_SETS = {
+    # Where the yen sign and the arrow stand in JIS, the backslash and the tilde don't. Its beta serves as a sharp s,
+    # its semi-voiced mark as a degree sign, its katakana dot as a middle dot.
+    "hd44780-a00": _ASCII - frozenset("\\~") | _KATAKANA | frozenset("¥→←°·αäßβεµμσρ√¢£ñöθ∞ΩüΣπ÷千万円█"),
+    # Latin-1's accents and signs are not in it, nor its soft hyphen and its hard blank.
+    "hd44780-a02": _ASCII
+    | frozenset(map(chr, range(0xA1, 0x100))) - frozenset("\u00a8\u00ac\u00ad\u00af\u00b4\u00b8")
+    | frozenset("▶◀“”●↲↑↓→←≤≥▲▼⌂БДЖЗИЙЛПУЦЧШЩЪЫЭЮЯαΓπΣσμτΘΩδ∞ε∩ωƒ"),
+}
+"""What no codec knows: the character ROMs A00 (Japanese standard font) and A02 (European) of the Hitachi HD44780U, data
+sheet ADE-207-272, table 4. By the value of `agent.ports.Charset`."""
+
 _REPLACEMENTS = dict(pair.split("=") for pair in _SPELLINGS.split())
 """What a driver still reads as the same; German's umlauts need two letters, other accents are just left off."""
 
@@ -70,15 +85,32 @@ def fit(text: str, columns: int, rows: int, charset: str) -> tuple[str, ...]:
     Lines end between words where they can; what has no room ends in an ellipsis. East Asian wide characters
     count as two columns, combining marks as none. A display without columns or rows gets no lines.
 
-    `charset` is "ascii", "latin-1" or "utf-8": what the charset lacks is written in its letters (`ß` as `ss`,
+    `charset` is a value of `agent.ports.Charset`: what the charset lacks is written in its letters (`ß` as `ss`,
     `–` as `-`), and as `?` where there is no such spelling.
     """
     if columns < 1 or rows < 1:
         return ()
-    lines = list(_wrap(_transliterate(sanitise(text), charset), columns))
+    lines = lay_out(text, columns, charset)
     if len(lines) <= rows:
-        return tuple(lines)
+        return lines
     return (*lines[: rows - 1], _with_ellipsis(" ".join(lines[rows - 1 :]), columns, charset))
+
+
+def lay_out(text: str, columns: int, charset: str) -> tuple[str, ...]:
+    """All of the text, in as many lines as it takes; otherwise as `fit`."""
+    return tuple(_wrap(_transliterate(sanitise(text), charset), columns)) if columns > 0 else ()
+
+
+def has_glyphs(text: str, charset: str) -> bool:
+    """Whether a display of that charset can show the text as it is."""
+    glyphs = _GLYPH_SETS.get(charset)
+    if glyphs is not None:
+        return glyphs.issuperset(text)
+    try:
+        text.encode(charset)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _harmless(c: str) -> bool:
@@ -103,23 +135,15 @@ def _characters(text: str) -> Iterator[str]:
         yield current
 
 
-def _encodable(text: str, charset: str) -> bool:
-    try:
-        text.encode(charset)
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _replace(character: str, charset: str) -> str:
     """Spell one character in the charset; `?` when there is no way."""
-    if _encodable(character, charset):
+    if has_glyphs(character, charset):
         return character
     known = _REPLACEMENTS.get(character)
     if known is not None:
         return known
     parts = [p for p in unicodedata.normalize("NFKD", character) if not _is_mark(p)]
-    spelled = "".join(p if _encodable(p, charset) else _REPLACEMENTS.get(p, "?") for p in parts)
+    spelled = "".join(p if has_glyphs(p, charset) else _REPLACEMENTS.get(p, "?") for p in parts)
     return spelled if spelled.strip("? ") else "?"
 
 
@@ -169,7 +193,7 @@ def _pieces(word: str, columns: int) -> Iterator[str]:
 
 def _with_ellipsis(text: str, columns: int, charset: str) -> str:
     """As much of the text as a line holds beside an ellipsis."""
-    ellipsis = ("…" if _encodable("…", charset) else "...")[:columns]
+    ellipsis = ("…" if has_glyphs("…", charset) else "...")[:columns]
     starts = accumulate(_characters(text), initial="")
     kept = [*takewhile(lambda start: _width(start) + len(ellipsis) <= columns, starts)]
     return kept[-1].rstrip() + ellipsis

@@ -9,7 +9,7 @@ from functools import lru_cache
 from itertools import product
 
 from agent.core.evse_effects import Text
-from agent.core.glyphs import can_show, fit, fits
+from agent.core.glyphs import can_show, fit, fits, lay_out
 from agent.model import REFUSALS, Decision, Outcome, Reason, Source, Verdict
 
 LANGUAGES = ("en", "de", "nl", "fr")
@@ -240,6 +240,24 @@ _REFUSED: dict[Reason, _Wordings] = {
         nl="Pas hier niet te controleren",
         fr="Carte non vérifiable ici",
     ),
+    Reason.RANDOM_UID: _say(
+        en="Phones can't be used|Please use a card / Use a card,|not a phone",
+        de="Handys gehen hier nicht|Bitte Karte verwenden / Handy geht nicht|Bitte mit Karte",
+        nl="Telefoons werken hier niet|Gebruik een pas / Gebruik een pas, geen telefoon",
+        fr="Téléphones non acceptés|Utilisez une carte / Pas de téléphone|Prenez une carte",
+    ),
+    Reason.TOO_MANY_REFUSED: _say(
+        en="Too many cards refused|Please wait a moment / Too many cards|Please wait",
+        de="Zu viele Karten abgelehnt|Bitte einen Moment warten / Zu viele Karten|Bitte warten",
+        nl="Te veel passen geweigerd|Een ogenblik geduld / Te veel passen|Even geduld",
+        fr="Trop de cartes refusées|Veuillez patienter / Trop de cartes|Patientez svp",
+    ),
+    Reason.INTERLOCKED: _say(
+        en="The other socket is in use|Please wait / Other socket in use|Please wait / Other socket|is in use",
+        de="Der andere Ladepunkt ist belegt|Bitte warten / Nachbar belegt|Bitte warten",
+        nl="Het andere laadpunt is bezet|Even geduld / Buurpunt bezet|Even geduld",
+        fr="L'autre prise est occupée|Veuillez patienter / Prise voisine|occupée",
+    ),
 }
 _STOPS = frozenset({Reason.STOPPED_SAME_CARD, Reason.STOPPED_GROUP_CARD})
 _EITHER_WAY: dict[Reason, _Wordings] = {
@@ -256,9 +274,18 @@ _PEERS_WORDS = {(Verdict.ACCEPTED, Reason.ALLOWED)} | {
 
 
 def text_for(
-    decision: Decision, *, then: Text | None = None, language: str, columns: int, rows: int, charset: str
+    decision: Decision,
+    *,
+    then: Text | None = None,
+    language: str,
+    columns: int,
+    rows: int,
+    charset: str,
+    whole: bool = False,
 ) -> tuple[str, ...]:
     """Say the decision in the driver's words, in lines that fit the display; `language` is for cards without one.
+
+    What has no room ends in an ellipsis; with `whole` there are more lines than `rows` then, for one that scrolls.
 
     `then` is what follows at the EVSE; None asks for the plug, as where nobody can see whether it is in.
 
@@ -267,16 +294,26 @@ def text_for(
     """
     peers = _peers_words(decision, then)
     if can_show(peers, charset):
-        return fit(peers, columns, rows, charset)
+        return lay_out(peers, columns, charset) if whole and rows > 0 else fit(peers, columns, rows, charset)
     ours = _wordings(decision, then)[_spoken(language, decision.token.language if decision.token else None)]
-    return _lay_out(ours, columns, rows, charset)
+    return _lay_out(ours, columns, rows, charset, whole=whole)
 
 
 def notice(
-    which: Text, *, drivers: str | None = None, language: str, columns: int, rows: int, charset: str
+    which: Text,
+    *,
+    drivers: str | None = None,
+    language: str,
+    columns: int,
+    rows: int,
+    charset: str,
+    whole: bool = False,
 ) -> tuple[str, ...]:
-    """Say what is no decision, in lines that fit the display: in the driver's language, else `language`, or English."""
-    return _lay_out(_TEXTS[which][_spoken(language, drivers)], columns, rows, charset)
+    """Say what is no decision, in lines that fit the display: in the driver's language, else `language`, or English.
+
+    `whole` is as in `text_for`.
+    """
+    return _lay_out(_TEXTS[which][_spoken(language, drivers)], columns, rows, charset, whole=whole)
 
 
 def _spoken(default: str, drivers: str | None = None) -> str:
@@ -305,12 +342,17 @@ def _wordings(decision: Decision, then: Text | None) -> _Wordings:
 
 
 @lru_cache(maxsize=512)  # a display's shape never changes and our texts are few: a tap pays a look-up
-def _lay_out(wordings: Sequence[str], columns: int, rows: int, charset: str) -> tuple[str, ...]:
-    """Show the fullest wording that there is room for, one clause a line where there are lines; cut if need be."""
+def _lay_out(wordings: Sequence[str], columns: int, rows: int, charset: str, *, whole: bool) -> tuple[str, ...]:
+    """Show the fullest wording that there is room for, one clause a line where there are lines.
+
+    Where there is room for none, the shortest: cut, or `whole` in more lines than `rows`.
+    """
     in_one_go = [wording.replace("|", " - ") for wording in wordings]
     for wording in in_one_go if rows == 1 else wordings:
         clauses = wording.split("|")
         lines = tuple(line for clause in clauses for line in fit(clause, columns, rows, charset))
         if len(lines) <= rows and all(fits(clause, columns, rows, charset) for clause in clauses):
             return lines
+    if whole and rows > 0:
+        return tuple(line for clause in wordings[-1].split("|") for line in lay_out(clause, columns, charset))
     return fit(in_one_go[-1], columns, rows, charset)
