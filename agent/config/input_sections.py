@@ -42,9 +42,13 @@ class PlugSection(Section, frozen=True, kw_only=True):
 
 
 class FeedbackSection(Section, frozen=True, kw_only=True):
-    """An auxiliary contact of the contactor on a GPIO pin: it tells whether the main contacts are closed."""
+    """An auxiliary contact of the contactor on a GPIO pin: it tells whether the main contacts are closed.
+
+    The defaults are for a mirror contact, normally closed, to ground: a broken wire looks like a weld, never like an
+    open contactor.
+    """
 
     gpio: Gpio
-    active_high: bool = False
+    active_high: bool = True
     pull: Literal["up", "down", "none"] = "up"
     debounce_s: Annotated[float, msgspec.Meta(ge=0, le=10)] = 0.05

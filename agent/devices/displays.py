@@ -18,6 +18,7 @@ from agent.config import (
     SerialDisplaySection,
 )
 from agent.devices.work import Work
+from agent.errors import ConfigError
 from agent.ports import Charset, Display, Indicator
 from agent.runtime.clock import Clock
 from agent.runtime.idle_screen import IdleScreen
@@ -29,7 +30,14 @@ DISPLAYS_CLOSE_S = 1.0
 
 
 def display_of(evse: EvseSection, stream: TextIO) -> Display:
-    """The display of one EVSE; `stream` is for those that are the console."""
+    """The display of one EVSE; `stream` is for those that are the console. Raises ConfigError for an impossible shape."""
+    try:
+        return _display_of(evse, stream)
+    except ValueError as error:
+        raise ConfigError(f'evse "{evse.uid}": display: {error}') from error
+
+
+def _display_of(evse: EvseSection, stream: TextIO) -> Display:
     section = evse.display
     match section:
         case ConsoleDisplaySection():

@@ -1,8 +1,8 @@
 """What the lamp and the buzzer of ACS's readers are told, as bytes. Pure.
 
-ACR122U Application Programming Interface 2.04, 6.2 "Bi-color LED and Buzzer Control", and ACR1252U Reference Manual,
-"LED Control" and "Buzzer Control" (the same in ACR1251U's, ACR1255U's and ACR1281U's families is not taken for granted:
-other readers get nothing).
+After ACS's reference manuals of the ACM1252U-Y3 (its LED command that is the ACR122U's, and "LED Control") and the
+ACR1255U-J1 (the buzzer). None was tried on a reader; that others understand the same is not taken for granted: they get
+nothing.
 """
 
 from dataclasses import dataclass

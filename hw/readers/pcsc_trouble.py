@@ -30,7 +30,7 @@ class Trouble(Enum):
         "where it runs; the reader comes back by itself"
     )
     HUNG_UP = (
-        "pcscd takes the call and hangs up ({cause}): where it is not just starting, see journalctl -u pcscd; polkit may "
+        "pcscd takes the call and hangs up ({cause}): where it is not just starting, see its log; polkit may "
         "refuse the agent's user org.debian.pcsc-lite.access_pcsc"
     )
     FORBIDDEN = (

@@ -13,9 +13,11 @@ from tests.bench.client_load import authorize
 from tests.bench.deadline import deadline
 from tests.bench.delivery import delivery
 from tests.bench.figure import Figure, Measure, Plan, show, write
+from tests.bench.idle import idle
 from tests.bench.local_tap import outage_tap, whitelisted_tap
 from tests.bench.million import million
 from tests.bench.month import month
+from tests.bench.pcsc_tap import pcsc_tap
 from tests.bench.peer_process import ROOT
 from tests.bench.realtime_tap import realtime_tap
 from tests.bench.server_load import push
@@ -28,6 +30,8 @@ MEASURES: dict[str, Measure] = {
     "deadline": deadline,
     "outage-tap": outage_tap,
     "whole-agent": whole_agent,
+    "idle": idle,
+    "pcsc-tap": pcsc_tap,
     "million": million,
     "push": push,
     "authorize": authorize,

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from fakes.pcscd import why_not
 from tests.bench.figure import Figure, Goal
 from tests.bench.million_sync import waits
 from tests.bench.peer_process import ROOT
@@ -37,6 +38,8 @@ def test_quick_run_writes_every_figure_with_a_goal(figures: list[dict[str, objec
         "ready after the start",
         "resident memory",
         "written to storage a tap",
+        "idle agent, of a core",
+        *([] if why_not() else ["tap through PC/SC, added to the card exchange"]),
         "full sync of a million tokens",
         "memory growth in the full sync",
         "lookup during the full sync, p99",

@@ -22,8 +22,9 @@ REPEATS = 5
 
 async def fence(rig: ReaderRig, work: ReaderAtWork, card: str) -> None:
     """Hold a card that was not there before; once it has tapped, whatever came before it has been read."""
+    before = len(work.taps)
     await rig.hold(card)
-    await work.until(lambda: work.uids[-1:] == [card])
+    await work.until(lambda: len(work.taps) > before and work.uids[-1] == card)
     await rig.take_away(card)
 
 
