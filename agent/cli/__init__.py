@@ -76,28 +76,10 @@ def config() -> None:
 @says_what_is_wrong
 def config_check(config_path: Path) -> None:
     """Say whether the configuration can be used, and if not, where it is wrong."""
-    from agent.billing import documents_of, tariff_of
-    from agent.config import ModbusMeterSection, credentials_token
-    from agent.devices.inputs import registers_of
-    from agent.ocpi.client import tls_context
+    from agent.diagnosis.configuration import check_files
 
     loaded = load(config_path)
-    for peer in loaded.peer:
-        credentials_token(peer, config_path)
-        if peer.ca_file:
-            tls_context(config_path.parent / peer.ca_file)
-    tariff = tariff_of(loaded, config_path)
-    for evse in loaded.evse:
-        documents_of(loaded, evse, tariff)
-    for meter in loaded.meter:
-        if isinstance(meter, ModbusMeterSection):
-            registers_of(meter)
-    server = loaded.ocpi.server
-    if server.enabled and server.tls_certificate:
-        from agent.ocpi.server.serve import tls_of
-
-        folder = config_path.parent
-        tls_of(folder / server.tls_certificate, folder / server.tls_key if server.tls_key else None)
+    check_files(loaded, config_path)
     parts = (("EVSE", loaded.evse), ("reader", loaded.reader), ("peer", loaded.peer))
     counted = ", ".join(f"{len(things)} {name}{'s' if len(things) != 1 else ''}" for name, things in parts)
     click.echo(f"{config_path}: good: {counted}")

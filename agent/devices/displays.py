@@ -30,7 +30,7 @@ DISPLAYS_CLOSE_S = 1.0
 
 
 def display_of(evse: EvseSection, stream: TextIO) -> Display:
-    """The display of one EVSE; `stream` is for those that are the console. Raises ConfigError for an impossible shape."""
+    """The display of one EVSE; `stream` is for the console. Raises ConfigError for a shape that it can't have."""
     try:
         return _display_of(evse, stream)
     except ValueError as error:
