@@ -7,6 +7,7 @@ import msgspec
 from agent.config.section import Baudrate, Gpio, Name, NonEmpty, Positive, Section
 
 Decimals = Annotated[int, msgspec.Meta(ge=1, le=30)]
+NumberBytes = Annotated[int, msgspec.Meta(ge=1, le=10)]
 RandomUids = Literal["refuse", "accept"]
 Digits = Literal["hex", "decimal"]
 _USB_ID = 'as lsusb shows it: vendor and product in hex, as "08ff:0009"'
@@ -48,6 +49,7 @@ class LineReaderSection(ReaderSettings, frozen=True, kw_only=True, tag_field="ki
     baudrate: Baudrate = 9600
     pattern: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "[0-9A-Fa-f]{8,20}"
     digits: Digits = "hex"
+    number_bytes: NumberBytes | None = None
     random_uids: RandomUids = "accept"
 
 
@@ -76,6 +78,7 @@ class KeyboardSection(ReaderSettings, frozen=True, kw_only=True, tag_field="kind
     title: NonEmpty | None = None
     layout: Literal["us", "de", "fr"] = "us"
     digits: Digits = "decimal"
+    number_bytes: NumberBytes | None = None
     random_uids: RandomUids = "accept"
 
 

@@ -18,6 +18,7 @@ from agent.config import (
 )
 from agent.config.device_checks import uid_format
 from agent.devices.work import lost_when_it_fails
+from agent.errors import ConfigError
 from agent.model import Signal, Tap
 from agent.ports import Indicator, Reader, ReaderState
 from agent.runtime.outlets import Outlets
@@ -44,7 +45,14 @@ async def read_cards(reader: Reader, outlets: Outlets) -> None:
 
 
 def reader_of(section: ReaderSection) -> Reader:
-    """The driver of one reader; its device is first looked for when it runs."""
+    """The driver of one reader; its device is first looked for when it runs. Raises ConfigError for what can't be."""
+    try:
+        return _reader_of(section)
+    except ValueError as error:
+        raise ConfigError(f'reader "{section.name}": {error}') from error
+
+
+def _reader_of(section: ReaderSection) -> Reader:
     to_uid = uid_format(section).to_uid
     removal_s, debounce_s, reopen_s = section.removal_s, section.debounce_s, section.reopen_s
     flag_random = section.random_uids == "refuse"
@@ -62,7 +70,8 @@ def reader_of(section: ReaderSection) -> Reader:
             from hw.readers.serial_reader import line_reader
 
             return line_reader(
-                section.name, section.port, pattern=section.pattern, digits=section.digits, to_uid=to_uid,
+                section.name, section.port, pattern=section.pattern, digits=section.digits,
+                number_bytes=section.number_bytes, to_uid=to_uid,
                 baudrate=section.baudrate, removal_s=removal_s, debounce_s=debounce_s, reopen_s=reopen_s,
                 flag_random=flag_random,
             )  # fmt: skip
@@ -86,7 +95,8 @@ def reader_of(section: ReaderSection) -> Reader:
             vendor, product = (int(part, 16) for part in section.usb.split(":")) if section.usb else (None, None)
             return KeyboardReader(
                 section.name, device=section.device, vendor=vendor, product=product, title=section.title,
-                layout=section.layout, digits=section.digits, to_uid=to_uid, removal_s=removal_s,
+                layout=section.layout, digits=section.digits,
+                number_bytes=section.number_bytes, to_uid=to_uid, removal_s=removal_s,
                 debounce_s=debounce_s, reopen_s=reopen_s, flag_random=flag_random,
             )  # fmt: skip
         case WiegandSection():

@@ -25,6 +25,7 @@ def check_files(config: Config, path: Path) -> None:
     """What `load` leaves to whoever needs it: secrets, certificates, the tariff, meters. Raises ConfigError."""
     from agent.billing import documents_of, tariff_of  # noqa: PLC0415  a quarter of a second of libraries
     from agent.devices.inputs import registers_of  # noqa: PLC0415  as above
+    from agent.devices.readers import reader_of  # noqa: PLC0415  as above
     from agent.ocpi.client import tls_context  # noqa: PLC0415  as above
 
     for peer in config.peer:
@@ -34,6 +35,8 @@ def check_files(config: Config, path: Path) -> None:
     tariff = tariff_of(config, path)
     for evse in config.evse:
         documents_of(config, evse, tariff)
+    for reader in config.reader:
+        reader_of(reader)
     for meter in config.meter:
         if isinstance(meter, ModbusMeterSection):
             registers_of(meter)
