@@ -1,9 +1,9 @@
 """What a light shows and a buzzer sounds for each signal: a table, and how a signal follows another. Pure.
 
-Whoever can't tell red from green tells them by rhythm, for no two are alike: steady is ready, an even blinking waits,
-Whoever can't tell red from green tells them by rhythm, no two being alike: steady is ready, an even blinking waits,
-is "no". A signal that is an event (a verdict) is played once to its end before what stands there takes over, however
-soon that comes; a new event takes over at once.
+Whoever can't tell red from green tells them by rhythm, for no two are alike: steady is ready, an even blinking asks,
+long lights with short gaps wait or charge, short flashes rest, a hurried blinking is "no". A signal that is an event (a
+verdict) is played once to its end before what stands there takes over, however soon that comes; a new event takes
+over at once.
 """
 
 from collections.abc import Mapping
