@@ -52,11 +52,12 @@ class RelayWays:
                 assert_never(never)
 
 
-def open_relays(relays: Sequence[RelaySection], folder: Path | None) -> list[str]:
+def open_relays(relays: Sequence[RelaySection], folder: Path | None, ways: RelayWays | None = None) -> list[str]:
     """Open each relay: after an agent that was killed, for some kernels keep a pin's level. Returns what failed, named.
 
     Every relay is tried, whatever becomes of the others. Raises BusyError while an agent is running on the databases
-    in `folder`, which alone may switch then; that this can't be found out hinders nothing.
+    in `folder`, which alone may switch then; that this can't be found out hinders nothing. `ways` are those that
+    other relays are already reached by.
     """
     with ExitStack() as stack:
         try:
@@ -65,7 +66,7 @@ def open_relays(relays: Sequence[RelaySection], folder: Path | None) -> list[str
         except StoreError as error:
             log.warning("whether an agent is running can't be told, the relays are opened all the same: %s", error)
         faults = []
-        ways = RelayWays()
+        ways = ways or RelayWays()
         for relay in relays:
             try:
                 ways.relay_of(relay).detach()
@@ -96,7 +97,8 @@ def relays_of(config: Config) -> Iterator[dict[str, Relay]]:
                 relays[evse.uid] = ways.relay_of(evse.relay)
                 stack.callback(relays[evse.uid].detach)
         except DeviceError:
-            for fault in open_relays(sections[len(relays) + 1 :], None):
+            # By the same ways: the line of a board that is in use already is ours.
+            for fault in open_relays(sections[len(relays) + 1 :], None, ways):
                 log.error("%s", fault)
             raise
         yield relays

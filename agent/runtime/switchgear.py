@@ -138,7 +138,7 @@ class Switchgear:
             return
         self._contact.seen(closed=None)
         log.critical("evse=%s ALARM %s: check its wire and its pin", self._evse_uid, Cause.FEEDBACK)
-        if self._relay.is_off:
+        if not self._relay.may_be_closed:  # a closing that waits has not begun, and must not
             self._add(Cause.FEEDBACK)
 
     def _found(self, finding: Finding) -> None:

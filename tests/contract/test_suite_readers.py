@@ -187,9 +187,8 @@ async def test_a_reader_unplugged_with_a_card_on_it_taps_nothing_out_of_nothing(
 
 @over(Reads.CANCELLED)
 async def test_a_cancelled_reader_has_given_its_device_back(rig: ReaderRig) -> None:
-    card, *_ = rig.cards
     before = held_open()
-    for _ in range(3):
+    for card in rig.cards[:3]:  # another each time: PC/SC takes one that is back within seconds for the same tap
         async with reading(rig.reader) as work:
             await work.is_now(ReaderState.READY)
             await fence(rig, work, card)
