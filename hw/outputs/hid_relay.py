@@ -197,6 +197,9 @@ class HidRelay:
         self._commands += 1
         if self._hangs:
             raise DeviceError(_SILENT)  # once is enough to have kept everybody waiting
+        hung, self._hung = self._hung, None
+        if hung is not None and not closed and hung.exception() is None:
+            return  # it has opened meanwhile, and nothing was commanded since
         done = self._thread.put(lambda: self._board.switch(closed=closed))
         try:
             done.result(self._answer_s)

@@ -123,6 +123,16 @@ async def test_feedback_lost_while_open_is_a_loss() -> None:
 
 
 @played
+async def test_feedback_lost_while_a_closing_waits_keeps_the_contact_open() -> None:
+    gear = Gear(min_off_s=60.0)
+    assert gear.gear.close()
+    gear.gear.feedback_is(works=False)
+    await asyncio.sleep(3600)
+    assert not gear.flows
+    assert gear.gear.detail == Cause.FEEDBACK
+
+
+@played
 async def test_feedback_lost_while_closed_is_a_loss_once_it_is_open() -> None:
     gear = Gear()
     gear.gear.close()
