@@ -144,3 +144,17 @@ class Page:
     objects: tuple[bytes, ...]
     total: int
     """All that match, on whatever page."""
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How much the peers have not acknowledged."""
+
+    sessions: int = 0
+    """Of which a peer does not know the newest state."""
+    cdrs: int = 0
+    """Due to be sent."""
+    parked: int = 0
+    """CDRs that a peer has refused, which wait for somebody."""
+    since: datetime | None = None
+    """When the oldest that is due became so."""

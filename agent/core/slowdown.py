@@ -34,8 +34,8 @@ class Slowdown:
         n * (1 + k + T * (1 / min(within_s, most_pause_s) + k / most_pause_s))
 
     are refused by a decision in any T seconds, and of who goes on as fast as the reader lets him no more than
-    n * (2 + k + T / most_pause_s); and besides those that were being decided or recorded as a pause began, once.
-    Fewer than n in any `within_s` are never slowed down.
+    n * (2 + k + T / most_pause_s); and besides, with each pause, those that were being decided or recorded as it
+    began. Fewer than n in any `within_s` are never slowed down.
     """
 
     refusals: int
@@ -44,7 +44,8 @@ class Slowdown:
     pause_s: float
     """The first pause; each that follows is twice as long as the one before."""
     most_pause_s: float
-    """The longest pause; and when as long after the last one nothing was refused, the next is a first one again."""
+    """No refusal lets the reader wait longer than this from then on; and when as long after the last pause nothing
+    was refused, the next is a first one again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,8 @@ class Pace:
         """A tap was refused. Returns the pause that begins with it.
 
         One that was being decided as the pause began counts as well: the pause on its way grows longer by the next
-        one, instead of ending sooner for who fills the queue before it.
+        one, instead of ending sooner for who fills the queue before it; but it never reaches further than the longest
+        pause does from now, or the next driver would wait for every card of that queue.
         """
         settings = self.settings
         if not settings.refusals:
@@ -98,7 +100,8 @@ class Pace:
 
     def _longer(self, now: float) -> Pause:
         if self._pause.is_on(now):
-            return Pause(self._pause.begun, self._pause.until + self._next_s)
+            until = min(self._pause.until + self._next_s, now + self.settings.most_pause_s)
+            return Pause(self._pause.begun, until)
         return Pause(now, now + self._next_s)
 
 

@@ -38,9 +38,10 @@ async def read_cards(reader: Reader, outlets: Outlets) -> None:
     def on_state(state: ReaderState, advice: str) -> None:
         missing = state is ReaderState.MISSING
         log.log(logging.WARNING if missing else logging.INFO, "reader %s: %s", reader.name, advice)
-        outlets.reader_is(reader.name, missing=missing)
+        outlets.reader_is(reader.name, state, advice)
 
-    with lost_when_it_fails(lambda: outlets.reader_is(reader.name, missing=True)):
+    failed = "its driver has failed, see the trace in the log"
+    with lost_when_it_fails(lambda: outlets.reader_is(reader.name, ReaderState.MISSING, failed)):
         await reader.run(on_tap, on_state)
 
 

@@ -2,6 +2,7 @@
 # ruff: noqa: PLC0415  a driver and its library are imported where such a relay is fitted
 
 import logging
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -55,9 +56,9 @@ class RelayWays:
 def open_relays(relays: Sequence[RelaySection], folder: Path | None, ways: RelayWays | None = None) -> list[str]:
     """Open each relay: after an agent that was killed, for some kernels keep a pin's level. Returns what failed, named.
 
-    Every relay is tried, whatever becomes of the others. Raises BusyError while an agent is running on the databases
-    in `folder`, which alone may switch then; that this can't be found out hinders nothing. `ways` are those that
-    other relays are already reached by.
+    Every relay is tried, whatever becomes of the others; an error that is no DeviceError comes out after that. Raises
+    BusyError while an agent is running on the databases in `folder`, which alone may switch then; that this can't be
+    found out hinders nothing. `ways` are those that other relays are already reached by.
     """
     with ExitStack() as stack:
         try:
@@ -65,21 +66,26 @@ def open_relays(relays: Sequence[RelaySection], folder: Path | None, ways: Relay
                 stack.enter_context(alone_in(folder))
         except StoreError as error:
             log.warning("whether an agent is running can't be told, the relays are opened all the same: %s", error)
-        faults = []
+        faults: list[str] = []
         ways = ways or RelayWays()
-        for relay in relays:
-            try:
-                ways.relay_of(relay).detach()
-            except DeviceError as error:
-                faults.append(str(error))
-        return faults
+        for relay in reversed(relays):  # what was put there last is called first, and none keeps the next from it
+            stack.callback(_open, relay, ways, faults)
+    return faults
+
+
+def _open(relay: RelaySection, ways: RelayWays, faults: list[str]) -> None:
+    try:
+        ways.relay_of(relay).detach()
+    except DeviceError as error:
+        faults.append(str(error))
 
 
 @contextmanager
 def relays_of(config: Config) -> Iterator[dict[str, Relay]]:
     """The relays by EVSE, open, while no other agent has the databases; open and given back on every way out.
 
-    Raises BusyError with every relay untouched; StoreError and DeviceError when all relays that can be are open.
+    Raises BusyError with every relay untouched; StoreError, DeviceError and whatever else keeps a relay from being
+    made when all relays that can be are open.
     """
     sections = [evse.relay for evse in config.evse]
     with ExitStack() as stack:
@@ -92,15 +98,16 @@ def relays_of(config: Config) -> Iterator[dict[str, Relay]]:
             raise
         relays: dict[str, Relay] = {}
         ways = RelayWays()
+        to_come = deque(config.evse)
         try:
-            for evse in config.evse:
+            while to_come:
+                evse = to_come.popleft()
                 relays[evse.uid] = ways.relay_of(evse.relay)
                 stack.callback(relays[evse.uid].detach)
-        except DeviceError:
+        finally:
             # By the same ways: the line of a board that is in use already is ours.
-            for fault in open_relays(sections[len(relays) + 1 :], None, ways):
+            for fault in open_relays([evse.relay for evse in to_come], None, ways):
                 log.error("%s", fault)
-            raise
         yield relays
 
 

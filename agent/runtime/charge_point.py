@@ -179,6 +179,11 @@ class EvseTapLoop:
         return self._ledger
 
     @property
+    def relay_fault(self) -> str:
+        """Why its relay or contactor is out of order; empty when it is not."""
+        return self._switchgear.detail
+
+    @property
     def active_authorization(self) -> int | None:
         """The authorization that runs, with or without a session."""
         return self._evse.running.id if self._evse.running else None

@@ -10,6 +10,7 @@ from agent.core.evse_state import Authorizing
 from agent.core.slowdown import Pace, Pause, Slowdown, counts_as_guess
 from agent.core.uid import masked
 from agent.model import Reason, Tap
+from agent.ports import ReaderState
 from agent.runtime.charge_point import EvseTapLoop, Settled
 
 log = logging.getLogger(__name__)
@@ -38,6 +39,8 @@ class Outlets:
         """Cards turned away in this pause that no record tells of."""
         self._unrecorded_before = 0
         """The same, of the pause before."""
+        self.reader_state: tuple[ReaderState, str] | None = None
+        """The reader's last word of itself, with what to do; None until its first."""
 
     def tap(self, tap: Tap) -> None:
         """Hand a card over; where a group may matter, once its groups are known."""
@@ -53,8 +56,10 @@ class Outlets:
         else:
             self._hand_over(tap, frozenset())
 
-    def reader_is(self, name: str, *, missing: bool) -> None:
+    def reader_is(self, name: str, state: ReaderState, advice: str) -> None:
         """Tell every EVSE of the reader's state."""
+        self.reader_state = state, advice
+        missing = state is ReaderState.MISSING
         for evse in self.evses:
             evse.reader_is(name, missing=missing)
 

@@ -114,6 +114,12 @@ those of which only a CDR is left: of these a peer that takes no CDRs leaves eve
 what runs. At the same instant a session comes before its CDR. A credit, which is the later CDR of its session, waits
 until its peer has what it takes back: of a CDR that is due itself, or parked, there is nothing to take back."""
 
+BACKLOG = """
+    SELECT (SELECT count(*) FROM session_due), (SELECT count(*) FROM cdr_due WHERE parked = 0),
+        (SELECT count(*) FROM cdr_due WHERE parked = 1),
+        (SELECT min(since) FROM (SELECT since FROM session_due UNION ALL SELECT since FROM cdr_due WHERE parked = 0))
+"""
+
 CHARGES = (
     f"SELECT due.authorization_id IS NOT NULL, coalesce(due.problem, rejected.problem), {_COLUMNS},"
     f" {', '.join(f'authorization.{name}' for name in RECORDED)}"

@@ -11,12 +11,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Self, assert_never
 
-from agent.charges import Charge, NewCdr, Open, Page, Report, ReportKind, SessionRecord, StopRequest
+from agent.charges import Backlog, Charge, NewCdr, Open, Page, Report, ReportKind, SessionRecord, StopRequest
 from agent.model import Entry
 from agent.ports import Sessions
 from agent.store.charge_rows import (
     ADD_CDR,
     ADD_CREDIT,
+    BACKLOG,
     CDR_IS_DUE,
     CDRS_COUNT,
     CDRS_PAGE,
@@ -206,6 +207,11 @@ class SessionStore(Charges):
         back.
         """
         return [report(row) for row in await self._database.read_aside("read what is due", DUE, (most,))]
+
+    async def backlog(self) -> Backlog:
+        """How much the peers have not acknowledged. Raises StoreError."""
+        [(sessions, cdrs, parked, since)] = await self._database.read_aside("count what is due", BACKLOG)
+        return Backlog(sessions, cdrs, parked, None if since is None else from_us(since))
 
     async def told(self, authorization_id: int, revision: int) -> None:
         """The peer has this state of the session; a newer one stays due. Raises StoreError."""

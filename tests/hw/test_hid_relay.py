@@ -110,6 +110,24 @@ def test_board_that_hangs_keeps_nobody_waiting_twice_and_opens_when_it_wakes() -
     relay.detach()
 
 
+def test_opening_that_a_hung_board_carried_out_late_is_taken_for_its_answer() -> None:
+    board = HidBoard()
+    relay = relay_of(HidBus(board), answer_s=0.05)
+    while not _opens(relay):
+        pass  # on a slow machine the board, too, is late
+    board.hang()
+    with pytest.raises(DeviceError, match="does not answer"):
+        relay.close_contact()
+    board.answer_again()
+    while relay._hangs:
+        pass
+    board.hang()  # whoever asked it again would wait, and hear nothing
+    relay.open_contact()
+    assert (relay.contact_closed, board.contact_closed()) == (False, False)
+    board.answer_again()
+    relay.detach()
+
+
 def _opens(relay: HidRelay) -> bool:
     try:
         relay.open_contact()

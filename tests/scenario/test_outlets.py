@@ -5,6 +5,7 @@ from typing import Any
 
 from agent.core.evse_state import Charging, WaitingForPlug
 from agent.model import EndReason, Reason, Tap, Uid, Verdict
+from agent.ports import ReaderState
 from agent.runtime.outlets import Outlets
 from tests.scenario.charging import POLICY, charging_stage, with_stop_after
 from tests.scenario.stage import RESTART_S, Stage
@@ -227,9 +228,9 @@ async def test_card_that_is_being_decided_joins_its_decision_there() -> None:
 async def test_lost_reader_is_known_at_both_outlets() -> None:
     site = TwoOutlets()
     await asyncio.sleep(0.5)
-    site.outlets.reader_is("reader", missing=True)
+    site.outlets.reader_is("reader", ReaderState.MISSING, "plug it in")
     assert all(stage.display.shown[-1].startswith("Out of order") for stage in (site.left, site.right))
-    site.outlets.reader_is("reader", missing=False)
+    site.outlets.reader_is("reader", ReaderState.READY, "hold a card to it")
     await site.present("A1")
     assert len(site.left.journal.committed) == 1
     await site.close()

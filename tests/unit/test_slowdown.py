@@ -143,6 +143,14 @@ def test_refusals_of_cards_on_their_way_lengthen_the_pause() -> None:
     assert pace.refused(START + 2) == Pause(START, START + 30)
 
 
+def test_full_queues_of_two_evses_lengthen_the_pause_no_further_than_the_longest() -> None:
+    pace = Pace(USUAL)
+    refused_at = [START + 0.1 * each for each in range(68)]
+    pauses = [pause for now in refused_at if (pause := pace.refused(now))]
+    assert [pause.until - START - 0.4 for pause in pauses[:6]] == pytest.approx([10, 30, 70, 150, 310, 602.5])
+    assert pauses[-1] == Pause(START + 0.4, refused_at[64] + USUAL.most_pause_s)
+
+
 def test_slowdown_of_no_refusals_is_off() -> None:
     reader = Reader(Slowdown(refusals=0, within_s=60.0, pause_s=10.0, most_pause_s=600.0))
     reader.tap([START] * 1000)
@@ -181,13 +189,25 @@ def test_who_taps_as_fast_as_he_is_let_gets_one_round_a_longest_pause(slowdown: 
 
 @on_a_slow_machine
 @given(slowdowns, st.lists(gaps, max_size=300), st.floats(0.1, 30.0), st.integers(2, 34))
-def test_slow_decisions_let_a_guesser_gain_no_more_than_what_is_under_way(
+def test_slow_decisions_let_a_guesser_gain_no_more_than_what_is_under_way_with_each_pause(
     slowdown: Slowdown, between: list[float], takes_s: float, most_waiting: int
 ) -> None:
     reader = Reader(slowdown, takes_s, most_waiting)
     reader.tap(list(accumulate(between, initial=START)))
     within_s = reader.let_through[-1] - START
-    assert len(reader.let_through) <= most_refused(slowdown, within_s) + most_waiting
+    under_way = most_waiting * (1 + len(reader.pauses))  # and those that are not refused yet
+    assert len(reader.let_through) <= most_refused(slowdown, within_s) + under_way
+
+
+@on_a_slow_machine
+@given(slowdowns, st.lists(gaps, max_size=300))
+def test_pause_grows_and_never_reaches_further_than_the_longest_from_each_refusal(
+    slowdown: Slowdown, between: list[float]
+) -> None:
+    pace = Pace(slowdown)
+    told = [(now, pause) for now in accumulate(between, initial=START) if (pause := pace.refused(now))]
+    assert all(now < pause.until <= now + slowdown.most_pause_s for now, pause in told)
+    assert all(a.until <= b.until for (_, a), (_, b) in pairwise(told))
 
 
 @on_a_slow_machine

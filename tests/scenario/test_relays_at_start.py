@@ -1,0 +1,139 @@
+"""One relay that can't be made keeps no other closed: whatever fails at the start, all the others are told to open."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import gpiozero
+import pytest
+import serial
+
+from agent.config import Config, parse
+from agent.devices.relays import open_relays, relays_of
+from agent.errors import DeviceError
+from fakes.pins import WatchedFactory, mock_pins
+from fakes.relay_boards import LcusBoard
+
+CONFIGURATION = """
+[party]
+country_code = "DE"
+party_id = "EXA"
+[location]
+id = "LOC1"
+[storage]
+directory = "{directory}"
+"""
+READER = """
+[[reader]]
+name = "{number}"
+kind = "rdm6300"
+port = "/dev/ttyS{number}"
+[[evse]]
+uid = "E{number}"
+readers = ["{number}"]
+relay = {relay}
+"""
+BROKEN_PIN = 17
+BROKEN = f'{{ kind = "gpio", gpio = {BROKEN_PIN} }}'
+
+
+class UnforeseenError(Exception):
+    """What no driver knows of."""
+
+
+class BrokenPin(WatchedFactory):
+    """A board one of whose pins fails in a way that gpiozero's errors do not name."""
+
+    def pin(self, name: int | str) -> gpiozero.Pin:
+        if name == BROKEN_PIN:
+            raise UnforeseenError("the board's driver has a bug")
+        return super().pin(name)
+
+
+@pytest.fixture
+def pins() -> Iterator[WatchedFactory]:
+    before = gpiozero.Device.pin_factory
+    yield mock_pins()
+    gpiozero.Device.pin_factory = before
+
+
+@pytest.fixture
+def pin_in_use(pins: WatchedFactory) -> Iterator[None]:
+    """A relay's pin that is taken: DeviceError."""
+    with gpiozero.OutputDevice(BROKEN_PIN):
+        yield
+
+
+@pytest.fixture
+def pin_of_a_bug(pins: WatchedFactory) -> None:
+    """A relay's pin whose failure is no DeviceError."""
+    gpiozero.Device.pin_factory = BrokenPin(pins.watcher)
+
+
+@pytest.fixture
+def board(tmp_path: Path) -> Iterator[LcusBoard]:
+    """Three relays, all left closed by an agent that was killed."""
+    with LcusBoard(tmp_path, channels=3) as board:
+        with serial.Serial(str(board.path)) as line:
+            for channel in (1, 2, 3):
+                line.write(bytes((0xA0, channel, 1, 0xA1 + channel)))
+            assert closed(board) == [1, 2, 3]
+        yield board
+
+
+def closed(board: LcusBoard) -> list[int]:
+    return [channel for channel in (1, 2, 3) if board.contact_closed(channel)]
+
+
+def configuration(folder: Path, board: LcusBoard, *relays: int | str) -> Config:
+    """An EVSE for each: a channel of the board, or another relay."""
+    tables = [
+        READER.format(
+            number=number,
+            relay=f'{{ kind = "lcus", port = "{board.path}", channel = {relay} }}' if isinstance(relay, int) else relay,
+        )
+        for number, relay in enumerate(relays)
+    ]
+    return parse("".join([CONFIGURATION.format(directory=folder), *tables]), folder / "agent.toml")
+
+
+def start(config: Config) -> None:
+    with relays_of(config):
+        pass
+
+
+@pytest.mark.usefixtures("pin_in_use")
+def test_relay_that_fails_leaves_no_other_channel_of_the_board_closed(board: LcusBoard, tmp_path: Path) -> None:
+    with pytest.raises(DeviceError, match="relay on GPIO17 can't be used"):
+        start(configuration(tmp_path, board, 1, BROKEN, 2, 3))
+    assert closed(board) == []
+
+
+@pytest.mark.usefixtures("pin_of_a_bug")
+def test_error_that_nobody_foresaw_leaves_no_relay_closed(board: LcusBoard, tmp_path: Path) -> None:
+    with pytest.raises(UnforeseenError):
+        start(configuration(tmp_path, board, 1, BROKEN, 2, 3))
+    assert closed(board) == []
+
+
+@pytest.mark.usefixtures("pin_of_a_bug")
+def test_error_that_nobody_foresaw_keeps_no_later_relay_from_being_opened(board: LcusBoard, tmp_path: Path) -> None:
+    relays = [evse.relay for evse in configuration(tmp_path, board, BROKEN, 1, 2, 3).evse]
+    with pytest.raises(UnforeseenError):
+        open_relays(relays, tmp_path)
+    assert closed(board) == []
+
+
+@pytest.mark.usefixtures("pin_of_a_bug")
+def test_relay_that_fails_in_the_opening_of_the_others_leaves_none_closed(board: LcusBoard, tmp_path: Path) -> None:
+    config = configuration(tmp_path, board, 1, BROKEN, 2, BROKEN.replace("17", "18"), 3)
+    with gpiozero.OutputDevice(18), pytest.raises(UnforeseenError):
+        start(config)
+    assert closed(board) == []
+
+
+def test_relays_of_a_start_that_succeeds_are_open(board: LcusBoard, tmp_path: Path) -> None:
+    with relays_of(configuration(tmp_path, board, 1, 2, 3)) as relays:
+        assert closed(board) == []
+        relays["E1"].close_contact()
+        assert closed(board) == [2]
+    assert closed(board) == []
