@@ -174,6 +174,18 @@ class Indicator(Protocol):
         ...
 
 
+@runtime_checkable
+class Pulsing(Protocol):
+    """Has a loop or a thread of its own, whose standstill nobody else would notice."""
+
+    async def pulse(self) -> None:
+        """Return once that loop has turned after this call: at once where it can be woken, else when it next does.
+
+        Never returns while it hangs: whoever asks sets a limit, and cancels. Raises nothing for a missing device.
+        """
+        ...
+
+
 class Backend(Protocol):
     """Asks the peers about one tap."""
 
