@@ -5,7 +5,10 @@ one that is not there. `evdev` opens and grabs.
 """
 
 import contextlib
+import fcntl
 import os
+import struct
+import time
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -30,6 +33,10 @@ class Keyboards(Protocol):
         Raises OSError: EBUSY when another program has grabbed it. Raises DeviceError when there is no way to grab any.
         """
         ...
+
+
+_SET_CLOCK = 0x400445A0
+"""EVIOCSCLOCKID (linux/input.h): by which clock the kernel stamps the events of this opening."""
 
 
 class KernelKeyboards:
@@ -59,6 +66,8 @@ class KernelKeyboards:
             ) from error
         device = InputDevice(path, readonly=True)
         try:
+            # A wall clock that is set while a card is typed would tear its number apart.
+            fcntl.ioctl(device.fd, _SET_CLOCK, struct.pack("i", time.CLOCK_MONOTONIC))
             device.grab()
             # A grab belongs to what was opened, and lasts while any descriptor of it is open.
             return os.dup(device.fd)

@@ -16,6 +16,10 @@ Layout = Literal["us", "de", "fr"]
 PAUSE_S = 0.3
 """A wedge types a key every 2 to 20 ms, a person at most ten a second; longer, and a number was broken off."""
 
+FRESH_S = 2.0
+"""After so long nothing that follows is the rest of a number that was broken off: no adapter keeps keys back for so
+long, and a driver who has to try again has not done so yet."""
+
 MAX_KEYS = 64
 """Characters a card may have: 36 of a uid and as many separators would be more than any reader types."""
 
@@ -80,7 +84,8 @@ class KeyParser:
     """Finds every card that was typed whole: between two ends, without a long pause, and with nothing lost in it.
 
     Only digits of the card and separators as in `hex_bytes` make one; any other key spoils it. After `reset` the keys
-    up to the next end are no card, unless `pause` says that none was being typed, or a pause in the keys does.
+    up to the next end are no card, unless `pause` says that none was being typed, or a pause in the keys does. Nor are
+    they within `FRESH_S` of a number that was broken off: its rest would be another card's number.
     """
 
     def __init__(self, layout: Layout, digits: Digits, *, number_bytes: int | None = None) -> None:
@@ -103,7 +108,10 @@ class KeyParser:
         return [card for event in events if (card := self._take(event)) is not None]
 
     def pause(self) -> None:
-        """Drop a half card, which counts as bad: the next key begins one."""
+        """No key came for `FRESH_S`, or none since the keyboard was grabbed: the next one begins a card.
+
+        A half card is dropped, and counts as bad.
+        """
         self.bad += self._typing
         self._begin()
 
@@ -138,9 +146,8 @@ class KeyParser:
             self._overrun = False
 
     def _press(self, code: int, at: float) -> bytes | None:
-        # A clock that was set meanwhile goes either way; then nobody knows how long it took.
-        if self._last_at is not None and not 0 <= at - self._last_at <= PAUSE_S:
-            self.pause()
+        if self._last_at is not None:
+            self._waited(at - self._last_at)
         self._last_at = at
         if code in _ENDS:
             return self._end()
@@ -149,6 +156,14 @@ class KeyParser:
         elif code not in _SILENT:
             self._type(self._character(code))
         return None
+
+    def _waited(self, gap_s: float) -> None:
+        """Judge the time since the last key. A clock that went back says nothing of it."""
+        if 0 <= gap_s <= PAUSE_S:
+            return
+        was_broken_off = self._typing and gap_s < FRESH_S
+        self.pause()
+        self._lost = was_broken_off
 
     def _character(self, code: int) -> str | None:
         """What a key types as things stand; None for nothing that a card could have."""

@@ -15,6 +15,9 @@ PAUSE_S = 0.2
 """Silence for so long means that no line is under way: at 1200 baud a character takes 8 ms and an adapter for USB holds
 bytes back for 16 ms, while nobody holds two cards to a reader within it."""
 
+FRESH_S = 2.0
+"""After so much silence nothing that follows is the rest of a line that was broken off."""
+
 _STX = 0x02
 _ENDS = frozenset(b"\r\n\x03")
 _PRINTABLE = frozenset(range(0x20, 0x7F)) | {0x09}
@@ -73,7 +76,8 @@ class LineParser:
     """Finds every whole line that is a card's, whatever comes between and however the stream is cut up.
 
     Keeps at most `MAX_LINE` bytes. After `reset` it takes no line until it has seen where one begins: behind the end
-    of another, at an STX, or after a `pause`.
+    of another, at an STX, or after a `pause`. Of a line that a pause has broken off the rest is no line, either: it
+    might well be another card's number.
     """
 
     pause_s: float | None = PAUSE_S
@@ -96,21 +100,31 @@ class LineParser:
                 if card is not None:
                     cards.append(card)
             elif byte == _STX:
-                self.pause()
+                self._break_off()
+                self._begin()
             else:
                 self._add(byte)
         return cards
 
-    def pause(self) -> None:
-        """Drop a half line, which counts as bad: what comes next is the beginning of one."""
-        if self._began:
-            self.bad += 1
+    def pause(self) -> float | None:
+        """Drop a half line, which counts as bad; where there was none, what comes next is the beginning of one.
+
+        Returns the seconds of silence, from here on, after which it is to be called again; None where it need not be.
+        """
+        was_under_way = self._began
+        self._break_off()
         self._begin()
+        self._lost = was_under_way
+        return FRESH_S if was_under_way else None
 
     def reset(self) -> None:
         """Drop a half line; it counts as bad. What comes next may be the rest of a line, and is no card."""
-        self.pause()
+        self._break_off()
+        self._begin()
         self._lost = True
+
+    def _break_off(self) -> None:
+        self.bad += self._began
 
     def _begin(self) -> None:
         self._line.clear()

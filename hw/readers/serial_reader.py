@@ -45,8 +45,8 @@ class Parser(Protocol):
         """Take what came; give the bytes of each card that it completed."""
         ...
 
-    def pause(self) -> None:
-        """Take note that the line was silent for `pause_s`."""
+    def pause(self) -> float | None:
+        """Take note that the line was silent for `pause_s`. Returns after how much more silence to do so again."""
         ...
 
     def reset(self) -> None:
@@ -133,8 +133,7 @@ class SerialReader:
             patience_s = pause_s
             while not isinstance(arrival := await arrivals.next_within(patience_s), OSError):
                 if arrival is None:
-                    self._parser.pause()
-                    patience_s = None  # one pause is enough: an idle line wakes nobody
+                    patience_s = self._parser.pause()  # in the end None: an idle line wakes nobody
                     continue
                 patience_s = pause_s
                 for tap in self._found(*arrival):

@@ -22,7 +22,7 @@ from fakes.keyboard import (
     Layout,
     Typist,
 )
-from hw.readers.keyboard_keys import EVENT, MAX_KEYS, PAUSE_S, Event, KeyParser, events_in
+from hw.readers.keyboard_keys import EVENT, FRESH_S, MAX_KEYS, PAUSE_S, Event, KeyParser, events_in
 from hw.readers.line_frames import Digits
 
 LAYOUTS = pytest.mark.parametrize("layout", ["us", "de", "fr"])
@@ -164,13 +164,25 @@ def test_keys_with_another_modifier_type_nothing(modifier: int) -> None:
     assert desk.cards == [OTHER]
 
 
-def test_card_broken_off_by_a_pause_does_not_join_the_next() -> None:
+def test_card_broken_off_does_not_join_the_next() -> None:
     desk = Desk()
     for key in (11, 5, 33, 33):  # 04FF, and the card is gone
         desk.typist.tap(key)
-    desk.at += PAUSE_S + KEY_S
+    desk.at += FRESH_S + KEY_S
     desk.typist.type("8000FFFE")
     assert (desk.cards, desk.parser.bad) == ([OTHER], 1)
+
+
+@pytest.mark.parametrize("gap_s", [PAUSE_S + KEY_S, FRESH_S - 4 * KEY_S])
+def test_rest_of_a_number_that_stalled_is_no_card(gap_s: float) -> None:
+    desk = Desk()
+    for key in (11, 5, 30, 2, 48, 3):  # 04A1B2
+        desk.typist.tap(key)
+    desk.at += gap_s
+    desk.typist.type("8000FFFE")
+    assert (desk.cards, desk.parser.bad) == ([], 2)
+    desk.typist.type("8000FFFE")
+    assert desk.cards == [OTHER]
 
 
 def test_pause_right_before_enter_drops_the_card() -> None:
@@ -199,8 +211,10 @@ def test_clock_that_is_set_back_drops_the_half_card() -> None:
     desk = Desk()
     desk.typist.tap(11)
     desk.at -= 3600
+    desk.typist.type("8000FFFE")  # for all that is known, the rest of it
+    assert (desk.cards, desk.parser.bad) == ([], 2)
     desk.typist.type("8000FFFE")
-    assert (desk.cards, desk.parser.bad) == ([OTHER], 1)
+    assert desk.cards == [OTHER]
 
 
 def test_longest_text_is_weighed_and_a_longer_one_dropped_and_counted() -> None:
@@ -229,7 +243,7 @@ def test_card_after_a_pause_behind_the_grab_is_one() -> None:
     desk = Desk()
     desk.parser.reset()
     desk.typist.tap(11)
-    desk.at += PAUSE_S + KEY_S
+    desk.at += FRESH_S + KEY_S
     desk.typist.type("8000FFFE")
     assert (desk.cards, desk.parser.bad) == ([OTHER], 1)
 
@@ -284,7 +298,7 @@ def test_any_events_never_crash_and_the_next_card_is_read(steps: list[tuple[int,
     for key in range(256):  # whatever was held is let go
         desk.put(EV_KEY, key, UP)
     desk.put(EV_SYN, SYN_REPORT, 0)
-    desk.at += PAUSE_S + KEY_S
+    desk.at += FRESH_S + KEY_S
     desk.typist.type("8000FFFE")
     assert desk.cards[-1:] == [OTHER]
 

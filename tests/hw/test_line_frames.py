@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hw.readers.line_frames import LineFormat, LineParser, decimal_bytes, hex_bytes
+from hw.readers.line_frames import FRESH_S, LineFormat, LineParser, decimal_bytes, hex_bytes
 from hw.readers.line_pattern import MAX_LINE, checked_pattern
 
 CARD = bytes.fromhex("04A1B2FF80")
@@ -133,9 +133,19 @@ def test_half_line_before_a_reset_does_not_join_what_comes_after() -> None:
 def test_half_line_before_a_pause_does_not_join_what_comes_after() -> None:
     lines = parser("[0-9A-F]{4,10}")
     lines.push(b"04A1")
-    lines.pause()
+    assert lines.pause() == FRESH_S
+    assert lines.pause() is None
     assert lines.push(b"8000FFFE7F\r\n") == [bytes.fromhex("8000FFFE7F")]
     assert lines.bad == 1
+
+
+def test_rest_of_a_line_that_stalled_is_no_card() -> None:
+    lines = parser("[0-9A-F]{4,14}")
+    lines.push(b"04A1B2")
+    lines.pause()
+    assert lines.push(b"C3D4E5F6\r\n") == []
+    assert lines.push(b"8000FFFE7F\r\n") == [bytes.fromhex("8000FFFE7F")]
+    assert lines.bad == 2
 
 
 def test_stx_in_a_line_begins_it_anew() -> None:

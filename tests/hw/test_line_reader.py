@@ -60,6 +60,7 @@ async def test_half_line_that_broke_off_does_not_join_the_next_card(tmp_path: Pa
             assert line.send(b"04A1")
             while reader.bad_frames == 0:  # noqa: ASYNC110  # a pause says nothing
                 await asyncio.sleep(0.01)
+            assert line.present("04FFA1FF")  # for all that is known, the rest of it
             assert line.present("80B2C3D4")
             await work.tapped(1)
             assert work.uids == ["80B2C3D4"]
