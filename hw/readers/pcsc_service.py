@@ -282,7 +282,9 @@ class PcscWatch:
             slot.pending = False  # of a reader on its way out nobody knows what lies on it
             return
         other = before.events != slot.events
-        if (before.holds_card and (other or not slot.holds_card)) or (before.is_new and not slot.holds_card):
+        # Of a reader that was away nobody knows when its card was taken: it is told that there is none.
+        was_unknown = before.is_new or before.is_away
+        if (before.holds_card and (other or not slot.holds_card)) or (was_unknown and not slot.holds_card):
             slot.pending = False
             self._say(Empty(slot.name, time.monotonic()))
         if not slot.holds_card:
