@@ -6,6 +6,8 @@ from pathlib import Path
 
 from agent.config.input_sections import ModbusMeterSection, S0MeterSection
 from agent.config.output_sections import (
+    CharacterDisplaySection,
+    DisplaySection,
     GpioRelaySection,
     HidRelaySection,
     LcusRelaySection,
@@ -31,6 +33,7 @@ def check_devices(config: Config, path: Path) -> None:
     for reader in config.reader:
         _check_reader(reader, f'{path}: reader "{reader.name}"')
     _check_pins(config, path)
+    _check_displays(config, path)
     _check_lines(config, path)
     _check_boards(config, path)
     _check_interlocks(config, path)
@@ -63,7 +66,7 @@ def _check_reader(reader: ReaderSection, where: str) -> None:
 
 
 def _check_pins(config: Config, path: Path) -> None:
-    owners: dict[int, str] = {}
+    owners: dict[int, str] = {pin: bus for bus in _buses(config) for pin in _BUS_PINS[bus]}
     for pin, where in _pins(config):
         if pin in owners:
             raise ConfigError(f"{path}: {where}: pin {pin} is taken by {owners[pin]}; each device needs its own")
@@ -84,6 +87,7 @@ def _pins(config: Config) -> Iterator[tuple[int, str]]:
 
 
 def _pins_of(evse: EvseSection) -> Iterator[tuple[int, str]]:
+    """Every pin that is wired to the EVSE's own devices, with its key."""
     if isinstance(evse.relay, GpioRelaySection):
         yield evse.relay.gpio, "relay.gpio"
     if evse.relay.feedback is not None:
@@ -99,6 +103,52 @@ def _pins_of(evse: EvseSection) -> Iterator[tuple[int, str]]:
     if isinstance(evse.display, PictureDisplaySection) and evse.display.interface == "spi":
         yield evse.display.dc, "display.dc"
         yield evse.display.rst, "display.rst"
+
+
+_BUS_PINS = {
+    "I2C bus 0": (0, 1),
+    "I2C bus 1": (2, 3),
+    "SPI port 0": (7, 8, 9, 10, 11),
+    "SPI port 1": (18, 19, 20, 21),
+    "the UART": (14, 15),
+}
+"""The pins of a Raspberry Pi's buses, by their BCM numbers: an output there would move with what the bus carries."""
+
+_UARTS = frozenset({"/dev/serial0", "/dev/ttyAMA0", "/dev/ttyS0"})
+"""Names that a Raspberry Pi gives the line on its header."""
+
+
+def _buses(config: Config) -> set[str]:
+    """Those of `_BUS_PINS` that the configured devices use."""
+    used = {"the UART" for port, _, _ in _lines(config) if port in _UARTS}
+    used |= {bus for evse in config.evse if (bus := _bus_of(evse.display)) is not None}
+    return used & _BUS_PINS.keys()
+
+
+def _bus_of(display: DisplaySection) -> str | None:
+    if isinstance(display, CharacterDisplaySection):
+        return f"I2C bus {display.bus}"
+    if isinstance(display, PictureDisplaySection):
+        return f"I2C bus {display.bus}" if display.interface == "i2c" else f"SPI port {display.spi_port}"
+    return None
+
+
+def _check_displays(config: Config, path: Path) -> None:
+    """Two EVSEs would write over each other's texts."""
+    owners: dict[tuple[str, int], int] = {}
+    for number, evse in enumerate(config.evse, 1):
+        display, bus = evse.display, _bus_of(evse.display)
+        if bus is None or not isinstance(display, CharacterDisplaySection | PictureDisplaySection):
+            continue
+        by_device = isinstance(display, PictureDisplaySection) and display.interface == "spi"
+        place, key = (display.spi_device, "spi_device") if by_device else (display.address, "address")
+        if (bus, place) in owners:
+            other = owners[bus, place]
+            raise ConfigError(
+                f"{path}: evse #{number}: display.{key}: evse #{other} has a display there, too ({bus}); "
+                "each EVSE needs its own"
+            )
+        owners[bus, place] = number
 
 
 # ---- serial lines

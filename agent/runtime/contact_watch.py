@@ -2,8 +2,12 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 from agent.core.contact import SETTLE_S, Contactor, Finding, find
+
+LATE_S = 0.1
+"""A loop later than this has stood still, as for a USB board that hangs: the contact's edge waits in it, too."""
 
 
 class ContactWatch:
@@ -49,11 +53,19 @@ class ContactWatch:
         self.stop()
         due_at = self.due_at
         if due_at is not None and now < due_at:
-            self._timer = asyncio.get_running_loop().call_at(due_at, self._judge, due_at)
+            self._timer = asyncio.get_running_loop().call_at(due_at, self._due, due_at)
         finding = find(self._contactor, self.finding, now, self._settle_s)
         if finding is not self.finding:
             self.finding = finding
             self._on_finding(finding)
+
+    def _due(self, due_at: float) -> None:
+        """Judge; but where the loop stood still, what the contact did meanwhile has yet to be heard."""
+        now = self._time()
+        if now - due_at > LATE_S:
+            self._contactor = replace(self._contactor, differs_since=now)
+            due_at = now
+        self._judge(due_at)
 
     def _time(self) -> float:
         return asyncio.get_running_loop().time()

@@ -3,14 +3,15 @@
 import asyncio
 from dataclasses import replace
 
-from agent.core.contact import SETTLE_S
+from agent.core.contact import SETTLE_S, Finding
 from agent.core.evse_state import Charging, Faulted
 from agent.model import EndReason, Reason, Verdict
+from agent.runtime.contact_watch import ContactWatch
 from agent.runtime.guarded_relay import RETRY_S
 from agent.runtime.switchgear import OUT_OF_ORDER_S
 from tests.scenario.charging import FITTED, charging_stage, closed, finish, phase, record
 from tests.scenario.stage import Stage
-from tests.scenario.virtual_time import played
+from tests.scenario.virtual_time import VirtualLoop, played
 
 MOVES_S = 0.05
 """How long the contactor takes."""
@@ -227,3 +228,23 @@ async def test_session_that_is_resumed_waits_for_the_rest_since_the_start() -> N
     assert isinstance(phase(stage), Charging)
     assert [at - started_at for at in stage.relay.closings] == [30.0]
     await finish(stage)
+
+
+@played
+async def test_loop_that_stood_still_is_no_fault_of_the_contactor() -> None:
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    found: list[Finding] = []
+    watch = ContactWatch(found.append)
+    watch.seen(closed=False)
+    watch.commanded(closed=True)
+    await asyncio.sleep(SETTLE_S - MOVES_S)
+    loop.stand_still(1.0)
+    await asyncio.sleep(MOVES_S)
+    watch.seen(closed=True)  # it moved in time, and is heard only now
+    await asyncio.sleep(2 * SETTLE_S)
+    assert found == []
+    watch.seen(closed=False)
+    await asyncio.sleep(2 * SETTLE_S)
+    assert found == [Finding.MISSING]
+    watch.stop()

@@ -39,6 +39,10 @@ class VirtualLoop(asyncio.SelectorEventLoop):
     def time(self) -> float:
         return self._clock.now
 
+    def stand_still(self, seconds: float) -> None:
+        """As if a callback had kept everybody waiting."""
+        self._clock.now += seconds
+
 
 def in_virtual_time(story: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Run a story to its end."""
