@@ -25,6 +25,8 @@ class WatchedPin(MockPin):  # type: ignore[misc]  # gpiozero has no types
 
     held: bool | None = None
     """The level that a circuit outside gives it; it wins over the pull. None: nothing is wired to it."""
+    short: bool | None = None
+    """The level that it keeps whatever it is told: a short circuit, or another program that drives it."""
     gone = False
     """Whether reading it fails, as on a board that was reset."""
 
@@ -45,6 +47,9 @@ class WatchedPin(MockPin):  # type: ignore[misc]  # gpiozero has no types
                 self._last_change = self._edge_at
             self.factory.watcher(int(self.info.name.removeprefix("GPIO")), bool(value))
         return changed
+
+    def _set_state(self, value: float) -> None:
+        super()._set_state(value if self.short is None else self.short)
 
     def _set_pull(self, value: str) -> None:
         super()._set_pull(value)
@@ -75,6 +80,10 @@ class WatchedFactory(MockFactory):  # type: ignore[misc]  # gpiozero has no type
         The program's own calls come from within this, in the calling thread, as gpiozero's do from its thread.
         """
         self.pin(pin).drive(high=high, at=at)
+
+    def short_circuit(self, pin: int, *, high: bool | None) -> None:
+        """Let an output keep its level whatever it is told; None mends it."""
+        self.pin(pin).short = high
 
     def lose(self, pin: int) -> None:
         """Let reading the pin fail from now on."""

@@ -140,8 +140,9 @@ def _check_displays(config: Config, path: Path) -> None:
         display, bus = evse.display, _bus_of(evse.display)
         if bus is None or not isinstance(display, CharacterDisplaySection | PictureDisplaySection):
             continue
-        by_device = isinstance(display, PictureDisplaySection) and display.interface == "spi"
-        place, key = (display.spi_device, "spi_device") if by_device else (display.address, "address")
+        place, key = display.address, "address"
+        if isinstance(display, PictureDisplaySection) and display.interface == "spi":
+            place, key = display.spi_device, "spi_device"
         if (bus, place) in owners:
             other = owners[bus, place]
             raise ConfigError(

@@ -51,4 +51,4 @@ class FeedbackSection(Section, frozen=True, kw_only=True):
     gpio: Gpio
     active_high: bool = True
     pull: Literal["up", "down", "none"] = "up"
-    debounce_s: Annotated[float, msgspec.Meta(ge=0, le=0.1)] = 0.05
+    debounce_s: Annotated[float, msgspec.Meta(ge=0.02, le=0.1)] = 0.05

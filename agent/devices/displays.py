@@ -29,15 +29,27 @@ DISPLAYS_CLOSE_S = 1.0
 """How long the end waits for the last texts to be read."""
 
 
-def display_of(evse: EvseSection, stream: TextIO) -> Display:
-    """The display of one EVSE; `stream` is for the console. Raises ConfigError for a shape that it can't have."""
+def display_of(evse: EvseSection, stream: TextIO | None) -> Display:
+    """The display of one EVSE; `stream` is for the console. Raises ConfigError for a shape that it can't have.
+
+    One whose library is not installed keeps no charge from anybody: its texts go to the console.
+    """
     try:
         return _display_of(evse, stream)
     except ValueError as error:
         raise ConfigError(f'evse "{evse.uid}": display: {error}') from error
+    except ImportError as error:
+        from hw.outputs.console_display import ConsoleDisplay
+
+        log.error(
+            "evse=%s the display can't be driven (%s): install this program with its extra display "
+            "(pip install '.[display]' where its source is). Its texts go to standard output", evse.uid, error,
+        )  # fmt: skip
+        shape = evse.display
+        return ConsoleDisplay(stream, columns=shape.columns, rows=shape.rows, charset=Charset.UNICODE, label=evse.uid)
 
 
-def _display_of(evse: EvseSection, stream: TextIO) -> Display:
+def _display_of(evse: EvseSection, stream: TextIO | None) -> Display:
     section = evse.display
     match section:
         case ConsoleDisplaySection():

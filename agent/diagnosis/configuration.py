@@ -1,5 +1,6 @@
 """The configuration, with every file that it names."""
 
+import io
 from pathlib import Path
 
 from agent.config import Config, ModbusMeterSection, credentials_token
@@ -24,6 +25,7 @@ def configuration_finding(site: Site) -> Finding:
 def check_files(config: Config, path: Path) -> None:
     """What `load` leaves to whoever needs it: secrets, certificates, the tariff, meters. Raises ConfigError."""
     from agent.billing import documents_of, tariff_of  # noqa: PLC0415  a quarter of a second of libraries
+    from agent.devices.displays import display_of  # noqa: PLC0415  as above
     from agent.devices.inputs import registers_of  # noqa: PLC0415  as above
     from agent.devices.readers import reader_of  # noqa: PLC0415  as above
     from agent.ocpi.client import tls_context  # noqa: PLC0415  as above
@@ -35,6 +37,7 @@ def check_files(config: Config, path: Path) -> None:
     tariff = tariff_of(config, path)
     for evse in config.evse:
         documents_of(config, evse, tariff)
+        display_of(evse, io.StringIO())
     for reader in config.reader:
         reader_of(reader)
     for meter in config.meter:

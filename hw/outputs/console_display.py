@@ -30,7 +30,7 @@ class ConsoleDisplay:
     stays dark. A stream without a descriptor is in memory, and is written at once.
     """
 
-    def __init__(self, stream: TextIO, *, columns: int, rows: int, charset: Charset, label: str) -> None:
+    def __init__(self, stream: TextIO | None, *, columns: int, rows: int, charset: Charset, label: str) -> None:
         self._stream = stream
         self._columns = columns
         self._rows = rows
@@ -60,16 +60,17 @@ class ConsoleDisplay:
 
         While an earlier text is still being written, only the newest of those that follow is kept.
         """
-        if self._dark or self._closing:
+        stream = self._stream
+        if self._dark or self._closing or stream is None:
             return
         shown = " | ".join(self._cell(line) for line in lines[: self._rows])
-        encoding = getattr(self._stream, "encoding", None) or "utf-8"
+        encoding = getattr(stream, "encoding", None) or "utf-8"
         text = f"[{self._label}] {shown}\n".encode(encoding, "replace")
         try:
-            descriptor = _descriptor(self._stream)
+            descriptor = _descriptor(stream)
             if descriptor is None:
-                self._stream.write(text.decode(encoding))
-                self._stream.flush()
+                stream.write(text.decode(encoding))
+                stream.flush()
             else:
                 self._writer.hand_over((descriptor, text))
         except (OSError, ValueError) as error:  # ValueError: the stream was closed

@@ -31,6 +31,7 @@ class GpioRelay:
         try:
             ensure_pins()
             self._device = gpiozero.OutputDevice(pin, active_high=active_high, initial_value=False)
+            self._closed = bool(self._device.value)  # something else may drive it
         except pin_errors() as error:
             raise DeviceError(f"{self._name} can't be used: {error}. {remedy(error)}") from error
         # Runs before gpiozero's own clean-up, which was registered earlier and only turns the pin into an input.
@@ -63,13 +64,17 @@ class GpioRelay:
 
     def open_contact(self) -> None:
         """Cut the current; see `agent.ports.Relay`. After a DeviceError the contact still counts as closed."""
+        if self._device is None:
+            self._closed = False
+            return
         try:
-            if self._device is not None:
-                self._device.off()
+            self._device.off()
+            self._closed = bool(self._device.value)
         except pin_errors() as error:
             if self._closed:
-                raise DeviceError(f"{self._name} does not open: {error}. Cut the current by hand") from error
-        self._closed = False
+                raise DeviceError(f"{self._name} does not open: {error}. {_BY_HAND}") from error
+        if self._closed:
+            raise DeviceError(f"{self._name} does not open: {_STUCK}")
 
     def detach(self) -> None:
         """Open the contact, then make the pin an input. Raises DeviceError when it could not be opened."""
@@ -77,19 +82,26 @@ class GpioRelay:
         if device is None:
             return
         atexit.unregister(self.detach)
-        self._closed = False
         try:
             device.off()
+            self._closed = bool(device.value)
         except pin_errors() as error:
-            raise DeviceError(f"{self._name} does not open: {error}. Cut the current by hand") from error
+            self._closed = False
+            raise DeviceError(f"{self._name} does not open: {error}. {_BY_HAND}") from error
         finally:
             with suppress(*pin_errors()):
                 device.close()
+        if self._closed:
+            raise DeviceError(f"{self._name} does not open: {_STUCK}")
 
     def _cut(self) -> None:
         with suppress(*pin_errors()):
             self._device.off()
-            self._closed = False
+            self._closed = bool(self._device.value)
+
+
+_BY_HAND = "Cut the current by hand"
+_STUCK = f"the pin keeps its level. {_BY_HAND}, and look for a short circuit or another program that drives it"
 
 
 _fits: type[Relay] = GpioRelay

@@ -267,9 +267,13 @@ class _Board:
 
     def _found(self) -> HidDevice:
         """The board that is meant, open."""
-        boards: dict[str, HidDevice] = {}
+        boards: list[tuple[str, HidDevice]] = []
         errors: list[str] = []
-        for entry in self._library.enumerate(*self._ids):
+        try:
+            entries = self._library.enumerate(*self._ids)
+        except (OSError, ValueError) as error:
+            raise DeviceError(f"the USB devices can't be listed: {error}") from error
+        for entry in entries:
             named = entry.get("product_string") or ""
             if not named.startswith("USBRelay"):
                 continue  # a number that many share
@@ -286,18 +290,21 @@ class _Board:
                 handle.close()
                 errors.append(f"the board {serial} has only {channels} relays")
                 continue
-            boards[serial] = handle
+            boards.append((serial, handle))
         return self._chosen(boards, errors)
 
-    def _chosen(self, boards: dict[str, HidDevice], errors: Sequence[str]) -> HidDevice:
-        fits = [serial for serial in boards if self._serial in (None, serial)]
-        for serial, handle in boards.items():
-            if [serial] != fits:
+    def _chosen(self, boards: Sequence[tuple[str, HidDevice]], errors: Sequence[str]) -> HidDevice:
+        fits = [(serial, handle) for serial, handle in boards if self._serial in (None, serial)]
+        for _, handle in boards:
+            if [handle] != [fitting for _, fitting in fits]:
                 handle.close()
+        serials = sorted({serial for serial, _ in fits})
         if len(fits) == 1:
-            return boards[fits[0]]
-        if len(fits) > 1:
-            raise DeviceError(f"there are several: set serial to one of {', '.join(sorted(fits))}")
+            return fits[0][1]
+        if len(serials) > 1:
+            raise DeviceError(f"there are several: set serial to one of {', '.join(serials)}")
+        if fits:
+            raise DeviceError(f"there are several with the serial {serials[0]}, which can't be told apart: leave one")
         if errors:
             raise DeviceError(f"it can't be used ({'; '.join(errors)}): may the agent's user open /dev/hidraw*?")
         raise DeviceError("it is not there: check its cable, and serial in the configuration")

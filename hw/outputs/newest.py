@@ -122,6 +122,7 @@ class PanelWriter:
         self._shown: Sequence[str] | None = None
         self._is_open = False
         self._told: str | None = None
+        self._crashed_by: type[Exception] | None = None
         self._shows = threading.Event()
         self._newest = NewestOnly[Sequence[str]](f"display {label}", self._work, self._let_go)
 
@@ -144,6 +145,13 @@ class PanelWriter:
             self._show_wanted()
         except DeviceError as error:
             self._is_away(str(error))
+            return self._retry_s
+        except Exception as error:
+            # Whatever a library raises: a thread that ends would leave the display dark until the next start.
+            if type(error) is not self._crashed_by:
+                self._crashed_by = type(error)
+                log.exception("display %s: a fault of its driver, it is tried again", self._label)
+            self._is_away(f"its driver has failed ({type(error).__name__}: {error}), see the trace in the log")
             return self._retry_s
         if self._told is not None:
             log.info("display %s: it is back", self._label)
@@ -169,6 +177,9 @@ class PanelWriter:
         self._let_go()
 
     def _let_go(self) -> None:
-        self._panel.close()
         self._is_open = False
         self._shown = None
+        try:
+            self._panel.close()
+        except Exception:
+            log.exception("display %s: its driver has failed while giving it back", self._label)

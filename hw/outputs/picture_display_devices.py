@@ -82,7 +82,7 @@ def open_device(
     connected: Callable[[Wiring], Any] = connect,
 ) -> Device:
     """The display, switched on. Raises DeviceError with what to do."""
-    errors = _luma_error()
+    interface: Any = None
     try:
         interface = connected(wiring)
         package = "luma.lcd.device" if chip in TFTS else "luma.oled.device"
@@ -92,7 +92,9 @@ def open_device(
         device: Device = getattr(importlib.import_module(package), chip)(
             interface, width=size[0], height=size[1], rotate=rotate, **lit
         )
-    except (ImportError, OSError, errors) as error:
+    except _errors(wiring) as error:
+        if interface is not None:
+            interface.cleanup()
         raise DeviceError(_what_to_do(wiring, error)) from error
     return device
 
@@ -101,7 +103,7 @@ def show(device: Device, image: Image.Image, wiring: Wiring) -> None:
     """Put a picture on the display. Raises DeviceError with what to do."""
     try:
         device.display(image)
-    except (OSError, _luma_error()) as error:
+    except _errors(wiring) as error:
         raise DeviceError(_what_to_do(wiring, error)) from error
 
 
@@ -129,9 +131,21 @@ def _i2c(wiring: Wiring) -> Any:  # noqa: ANN401  # luma is not typed
 
 
 def _spi(wiring: Wiring) -> Any:  # noqa: ANN401  # luma is not typed
-    return importlib.import_module("luma.core.interface.serial").spi(
-        gpio=_Pins(), port=wiring.spi_port, device=wiring.spi_device, gpio_DC=wiring.dc, gpio_RST=wiring.rst
-    )
+    serial: Any = importlib.import_module("luma.core.interface.serial")
+
+    class Interface(serial.spi):  # type: ignore[misc]  # luma is not typed
+        def cleanup(self) -> None:
+            super().cleanup()
+            pins.close()  # luma leaves pins that it was given: the next attempt would find them taken by ourselves
+
+    pins = _Pins()
+    try:
+        return Interface(
+            gpio=pins, port=wiring.spi_port, device=wiring.spi_device, gpio_DC=wiring.dc, gpio_RST=wiring.rst
+        )
+    except BaseException:
+        pins.close()
+        raise
 
 
 class _Pins:
@@ -152,10 +166,10 @@ class _Pins:
         """Set its level."""
         self._pins[pin].value = bool(value)
 
-    def cleanup(self, pins: list[int]) -> None:
-        """Give these back."""
-        for pin in pins:
-            self._pins.pop(pin).close()
+    def close(self) -> None:
+        """Give them back. May be called twice."""
+        while self._pins:
+            self._pins.popitem()[1].close()
 
 
 def _light(pin: int | None) -> Callable[[bool], None]:
@@ -166,9 +180,12 @@ def _light(pin: int | None) -> Callable[[bool], None]:
     return lambda on: pins.output(pin, int(on))
 
 
-def _luma_error() -> type[Exception]:
+def _errors(wiring: Wiring) -> tuple[type[Exception], ...]:
+    """What luma raises, and the ways to what it needs."""
     error: type[Exception] = importlib.import_module("luma.core.error").Error
-    return error
+    if wiring.interface == "i2c":
+        return (ImportError, OSError, error)
+    return (ImportError, OSError, error, *importlib.import_module("hw.gpio").pin_errors())
 
 
 def _what_to_do(wiring: Wiring, error: Exception) -> str:

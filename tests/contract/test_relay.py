@@ -113,6 +113,33 @@ def test_new_relay_on_a_pin_left_closed_opens_it(pins: WatchedFactory, *, active
     relay.detach()
 
 
+@BOTH
+def test_pin_that_keeps_its_level_counts_as_closed_until_it_opens(pins: WatchedFactory, *, active_high: bool) -> None:
+    relay = GpioRelay(PIN, active_high=active_high)
+    relay.close_contact()
+    pins.short_circuit(PIN, high=active_high)
+    with pytest.raises(DeviceError, match=r"GPIO17 does not open: the pin keeps its level\. Cut the current by hand"):
+        relay.open_contact()
+    assert relay.contact_closed
+    pins.short_circuit(PIN, high=None)
+    relay.open_contact()
+    relay.detach()
+    assert pins.level(PIN) is not active_high
+
+
+@BOTH
+def test_pin_that_is_shorted_at_the_start_says_so_at_its_first_opening(
+    pins: WatchedFactory, *, active_high: bool
+) -> None:
+    pins.short_circuit(PIN, high=active_high)
+    relay = GpioRelay(PIN, active_high=active_high)
+    assert relay.contact_closed
+    with pytest.raises(DeviceError, match="does not open"):
+        relay.open_contact()
+    with pytest.raises(DeviceError, match="does not open"):
+        relay.detach()
+
+
 def test_second_relay_on_a_pin_is_refused_and_the_first_keeps_working(pins: WatchedFactory) -> None:
     relay = GpioRelay(PIN, active_high=True)
     with pytest.raises(DeviceError, match=r"GPIO17 can't be used: .*already in use.* a pin of its own"):

@@ -45,6 +45,20 @@ def test_one_of_several_boards_must_be_named() -> None:
         relay.detach()
 
 
+@pytest.mark.parametrize("serial", [None, "BITFT"])
+def test_boards_of_one_serial_are_refused_for_nobody_can_tell_them_apart(serial: str | None) -> None:
+    left, right = HidBoard("BITFT"), HidBoard("BITFT")
+    relay = relay_of(HidBus(left, right), serial=serial)
+    before = left.contact_closed(), right.contact_closed()
+    with pytest.raises(DeviceError, match="several with the serial BITFT, which can't be told apart: leave one"):
+        relay.open_contact()
+    with pytest.raises(DeviceError, match="does not close"):
+        relay.close_contact()
+    assert (left.contact_closed(), right.contact_closed()) == before
+    with pytest.raises(DeviceError):
+        relay.detach()
+
+
 @pytest.mark.parametrize("bus", [HidBus(), HidBus(HidBoard("OTHER"))])
 def test_board_that_is_not_there_is_an_error_of_each_command(bus: HidBus) -> None:
     relay = relay_of(bus, serial="BITFT")

@@ -168,3 +168,22 @@ def test_device_that_is_away_is_not_settled() -> None:
     assert panel.failed.wait(HANG_S)
     assert not writer.settle(0.0)
     writer.close(HANG_S)
+
+
+def test_fault_of_a_driver_is_traced_once_and_the_display_comes_back(caplog: pytest.LogCaptureFixture) -> None:
+    class Faulty(ScriptedPanel):
+        def write(self, lines: Sequence[str]) -> None:
+            if len(self.faults) < 3:
+                self.faults.append(lines)
+                raise KeyError("GPIO busy")
+            super().write(lines)
+
+        faults: list[Sequence[str]] = []  # noqa: RUF012  one panel only
+
+    panel = Faulty()
+    writer = PanelWriter("E1", panel, retry_s=SOON_S)
+    writer.show(["hello"])
+    assert writer.settle(HANG_S)
+    writer.close(HANG_S)
+    assert panel.shown == [["hello"]]
+    assert sum("a fault of its driver" in record.message for record in caplog.records) == 1

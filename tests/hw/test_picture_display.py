@@ -212,9 +212,9 @@ def test_lumas_pins_are_gpiozeros() -> None:
         pins.setup(24, pins.OUT)
         pins.output(24, pins.HIGH)
         assert factory.pin(24).state
-        pins.cleanup([24])
+        pins.close()
         pins.setup(24, pins.OUT)
         assert not factory.pin(24).state
-        pins.cleanup([24])
+        pins.close()
     finally:
         gpiozero.Device.pin_factory = before
