@@ -3,12 +3,14 @@
 import asyncio
 import gc
 import logging
+import os
 import random
 import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TextIO
 
@@ -28,6 +30,11 @@ from agent.runtime.peer import Peer
 from agent.runtime.stop_desk import StopDesk
 from agent.runtime.sync_schedule import Syncing, SyncSchedule
 from agent.runtime.whitelist_repair import WhitelistRepair
+from agent.service.facts import Lookout
+from agent.service.notify import Notifier
+from agent.service.reload import Changeable, Reload
+from agent.service.status import attend
+from agent.service.watchdog import parts_of
 from agent.site import Means, Site, site_of
 from agent.storage import Stores, stores_of
 
@@ -38,21 +45,46 @@ RESTART_S = 1.0
 
 
 async def run_agent(config: Config, config_path: Path) -> None:
-    """Run until SIGTERM, SIGINT, SIGHUP or SIGQUIT; every relay is open when this returns or raises."""
-    stop = asyncio.Event()
+    """Run until SIGTERM, SIGINT or SIGQUIT; every relay is open when this returns or raises.
+
+    SIGHUP reads the configuration anew: see `agent.service.reload`. Where there is a terminal it means that this has gone,
+    and the agent stops.
+    """
+    stop, again = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT):
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(signum, stop.set)
-    async with agent_of(config, config_path) as agent:
+    loop.add_signal_handler(signal.SIGHUP, stop.set if _has_terminal() else again.set)
+    notifier = Notifier.of(os.environ)
+    async with agent_of(config, config_path, notifier=notifier) as agent:
         running = asyncio.create_task(agent.run())
         stopping = asyncio.create_task(stop.wait())
+        reloading = asyncio.create_task(_supervise("reload", partial(_reload, agent, again, notifier)))
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (running, stopping):
+        for task in (running, stopping, reloading):
             task.cancel()
-        await asyncio.gather(running, stopping, return_exceptions=True)
+        await asyncio.gather(running, stopping, reloading, return_exceptions=True)
         if not running.cancelled():
             running.result()  # it never ends by itself: whatever broke it must not pass for a good end
         log.info("stopped; every relay is open")
+
+
+def _has_terminal() -> bool:
+    try:
+        return os.isatty(0)
+    except OSError:
+        return False
+
+
+async def _reload(agent: "Agent", again: asyncio.Event, notifier: Notifier) -> None:
+    while True:
+        await again.wait()
+        again.clear()
+        notifier.reloading()
+        try:
+            await agent.reload()
+        finally:
+            notifier.ready()
 
 
 class Agent:
@@ -65,9 +97,11 @@ class Agent:
         services: Mapping[str, Work],
         backend: PeerBackend,
         stores: Stores,
+        reload: Reload,
         on_ready: Callable[[], None],
     ) -> None:
         """`services` run beside the taps, each by the name that the log gives it."""
+        self.reload = reload
         self.stores = stores
         self.evses = site.evses
         self.readers = [reader for reader, _ in site.readers]
@@ -119,7 +153,8 @@ async def agent_of(
     *,
     on_settled: Callable[[Settled], None] = lambda _: None,
     on_ready: Callable[[], None] = lambda: None,
-    display_stream: TextIO = sys.stdout,
+    display_stream: TextIO | None = sys.stdout,
+    notifier: Notifier | None = None,
 ) -> AsyncIterator[Agent]:
     """Assemble an agent; on the way out every relay is open and every database closed.
 
@@ -142,11 +177,11 @@ async def agent_of(
         tells = config.billing is not None or await owes(stores)
         membership = _membership_of(config, policy, stores, schedule, repair, tells=tells)
         stack.push_async_callback(membership.close)
+        member_of = partial(_member_of, stores=stores, repair=repair, tells=tells)
         for terms in fixed:
-            membership.add_fixed(terms.name, _member_of(terms, config, stores, repair, tells=tells))
+            membership.add_fixed(terms.name, member_of(terms, config))
         await membership.look()
-        fair_share_s = (policy.deadline_s - policy.reserve_s) / 2
-        backend = PeerBackend(membership.peers, late_window_s=policy.late_window_s, fair_share_s=fair_share_s)
+        backend = PeerBackend(membership.peers, late_window_s=policy.late_window_s, fair_share_s=policy.fair_share_s)
         stack.push_async_callback(repair.stop)
         services: dict[str, Work] = {"token synchronisation": schedule.run}
         if config.ocpi.server.enabled:
@@ -166,6 +201,9 @@ async def agent_of(
             on_settled=on_settled,
             on_whitelist_fault=repair.on_fault,
         )
+        lookout = Lookout(tuple(site.evses.values()), site.readers, membership.peers, stores.whitelist, stores.sessions)
+        pulsing = parts_of(site.evses.values(), [reader for reader, _ in site.readers], stores)
+        services["systemd"] = lambda: attend(lookout, pulsing, notifier or Notifier(None), clock.now)
         services["clock"] = lambda: watch(clock)
         services["sealing"] = sealing_of(config, stores, clock).run
         services["housekeeping"] = housekeeping_of(config, stores, clock).run
@@ -174,7 +212,9 @@ async def agent_of(
             services["delivery"] = _delivery_of(config.billing, stores, membership, clock)
         for relay in relays.values():
             stack.callback(relay.detach)  # here as well: before the wait for whatever closes slowly
-        yield Agent(site, membership, services, backend, stores, on_ready)
+        behind = [outlets for _, outlets in site.readers]
+        parts = Changeable(tuple(site.evses.values()), behind, backend, membership, schedule, member_of)
+        yield Agent(site, membership, services, backend, stores, Reload(config, config_path, fixed, parts), on_ready)
 
 
 def _membership_of(

@@ -365,6 +365,11 @@ class Policy:
     late_window_s: float = 30.0
     """How long after the deadline an answer is still waited for in the background."""
 
+    @property
+    def fair_share_s(self) -> float:
+        """A peer that had less time than this has not failed: the card had waited behind others."""
+        return (self.deadline_s - self.reserve_s) / 2
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:

@@ -39,6 +39,10 @@ class PeerBackend:
         self._late_window_s = late_window_s
         self._outstanding: set[asyncio.Task[Answer]] = set()
 
+    def use(self, *, late_window_s: float, fair_share_s: float) -> None:
+        """From the next question on."""
+        self._late_window_s, self._fair_share_s = late_window_s, fair_share_s
+
     async def ask(self, question: Question, until: float) -> Answers:
         """Ask, and return at the first ALLOWED, when all have answered, or by loop time `until`.
 

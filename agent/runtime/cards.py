@@ -285,9 +285,9 @@ class Cards:
 
     def _settled(self, tap: Tap, entry: Entry, authorization_id: int | None, switched_at: float) -> None:
         log.info(
-            "evse=%s card=%s %s %s by %s in %.1f ms, record %s: %s",
+            "evse=%s card=%s %s %s by %s in %.1f ms, reader %s, authorization %s, correlation=%s: %s",
             self._evse_uid, masked(tap.uid), entry.verdict, entry.reason, entry.source,
-            (switched_at - tap.at) * 1000, authorization_id, sanitise(entry.detail),
+            (switched_at - tap.at) * 1000, tap.reader, authorization_id, entry.correlation_id, sanitise(entry.detail),
         )  # fmt: skip
         self._on_settled(Settled(tap, entry, authorization_id, switched_at))
 

@@ -7,6 +7,7 @@ devices around it. Events are handled one at a time, each to its end, without wa
 
 import asyncio
 import logging
+import math
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from typing import assert_never
@@ -53,7 +54,7 @@ from agent.core.evse_events import (
     TimerFired,
     Unplugged,
 )
-from agent.core.evse_state import START, Device, Evse, Plug, Settings, Timer
+from agent.core.evse_state import START, Authorizing, Device, Evse, Plug, Settings, Timer
 from agent.errors import StoreError
 from agent.model import (
     EndReason,
@@ -63,7 +64,7 @@ from agent.model import (
     Tap,
     Uid,
 )
-from agent.ports import Backend, Display, Indicator, Journal, Relay, Whitelist
+from agent.ports import Backend, Display, Indicator, Journal, Pulsing, Relay, Whitelist
 from agent.runtime.aftermath import SHUT_DOWN_S, Aftermath
 from agent.runtime.cards import Cards, Settled
 from agent.runtime.clock import Clock
@@ -82,6 +83,12 @@ PLUG_S = 5.0
 """How long a start that finds a session waits for the plug sensor's word whether the car is still there."""
 DISK_S = 5.0
 """How long a start that finds a session waits for the disk to take it again."""
+
+HANGS_S = 5.0
+"""How long after its deadline a card may still be at work before the EVSE counts as hanging: nothing is waited for
+beyond the deadline, so this is for a machine that is loaded."""
+_LOOK_S = 0.5
+"""How often an EVSE that does not turn is looked at again: one that failed is back within seconds."""
 
 _DECIDED = frozenset({Text.REFUSED, Text.NOT_RECORDED, Text.TOO_LATE, Text.PLUG_IN, Text.CHARGING, Text.SUSPENDED})
 """Texts that go with a decision's own words, where one was just made."""
@@ -157,7 +164,11 @@ class EvseTapLoop:
         self._stepping = False
         self._broken: asyncio.Future[None] | None = None
         self._timers: dict[Timer, asyncio.TimerHandle] = {}
-        self._work: set[asyncio.Task[None]] = set()
+        self._work: dict[asyncio.Task[None], float] = {}
+        """What is at work on a card, and since when."""
+        self._hangs_s = policy.deadline_s + policy.reserve_s + HANGS_S
+        self._next: tuple[Policy, Settings] | None = None
+        """What is to be decided by once nobody waits for a decision."""
         self._readers_missing: dict[str, bool] = {}
         self._lost: set[Device] = set()
         self._plug = Plug.UNKNOWN
@@ -261,6 +272,14 @@ class EvseTapLoop:
         """A charge goes on without its contactor's feedback; none begins."""
         self._switchgear.feedback_is(works=works)
 
+    def use(self, policy: Policy, settings: Settings) -> None:
+        """Decide by these from the next card on; one that is being decided has its decision first.
+
+        What a running session has begun with stays, except that a late refusal is dealt with as `policy` now says.
+        """
+        self._next = policy, settings
+        self._take_up()
+
     async def end(self, because: EndReason) -> bool:
         """Open the relay and end what runs, on record. False when there was nothing."""
         if self._evse.running is None:
@@ -268,6 +287,23 @@ class EvseTapLoop:
         self.hand_in(StopCommanded(self._time(), because))
         await self._ledger.settled()
         return True
+
+    async def pulse(self) -> None:
+        """Return at once while the EVSE works; see `agent.ports.Pulsing`.
+
+        It hangs while it is not live, while a card is at work long after its deadline, and while events lie there that
+        nobody handles. One that has failed is live again as soon as it is run again.
+        """
+        while not self._turns:  # noqa: ASYNC110  what hangs has no event to say so
+            await asyncio.sleep(_LOOK_S)
+
+    @property
+    def _turns(self) -> bool:
+        # Events are handled before anybody else has his turn: whoever sees one lying here sees that nobody will.
+        if not self._live or self.is_broken or self._events or self._stepping:
+            return False
+        oldest = min(self._work.values(), default=math.inf)
+        return self._time() - oldest <= self._hangs_s
 
     async def run(self) -> None:
         """Work until cancelled. Begins and leaves with the relay open, and what is not to be resumed ended on record.
@@ -374,11 +410,20 @@ class EvseTapLoop:
         try:
             while self._events:
                 self._step(self._events.popleft())
+                self._take_up()
         except (Exception, SystemExit) as error:
             log.critical("evse=%s ALARM the EVSE has failed; its relay opens", self.evse_uid, exc_info=True)
             self._fail(error)
         finally:
             self._stepping = False
+
+    def _take_up(self) -> None:
+        if self._next is None or isinstance(self._evse.phase, Authorizing):
+            return
+        (policy, self._settings), self._next = self._next, None
+        self._hangs_s = policy.deadline_s + policy.reserve_s + HANGS_S
+        self._decider.use(policy)
+        self._entries.use(policy)
 
     @property
     def is_live(self) -> bool:
@@ -481,17 +526,21 @@ class EvseTapLoop:
 
     def _spawn(self, work: Coroutine[None, None, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
-        self._work.add(task)
+        self._work[task] = self._time()
         task.add_done_callback(self._worked)
 
     def _worked(self, task: asyncio.Task[None]) -> None:
-        self._work.discard(task)
+        del self._work[task]
         if not task.cancelled() and (error := task.exception()) is not None:
             log.critical("evse=%s ALARM the EVSE has failed; its relay opens", self.evse_uid, exc_info=error)
             self._fail(error)
 
     async def _look_up(self, tap: Tap) -> None:
         self.tap(tap, await self.groups(tap))
+
+
+def _fits(evse: EvseTapLoop) -> Pulsing:
+    return evse
 
 
 def _running(found: Open | None) -> Running | None:

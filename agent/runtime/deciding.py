@@ -66,6 +66,10 @@ class Decider:
         self._now = now
         self._on_whitelist_fault = on_whitelist_fault
 
+    def use(self, policy: Policy) -> None:
+        """Decide by this from the next card on; not to be called while one is being decided."""
+        self._policy = policy
+
     def deadline(self, tap: Tap) -> float:
         """The loop time by which the relay is switched, or never."""
         return tap.at + self._policy.deadline_s

@@ -413,7 +413,7 @@ class Ledger:
         try:
             return documents.session(running.session_id, facts, running.account, ended=False, changed_at=changed_at)
         except ValueError as error:
-            log.error("evse=%s session %s can't be written as OCPI has it: %s", self._evse_uid, facts.id, error)
+            log.error("evse=%s session %d can't be written as OCPI has it: %s", self._evse_uid, facts.id, error)
             return None
 
     # ---- the disk

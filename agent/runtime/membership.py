@@ -129,6 +129,26 @@ class Membership:
         self._put(name, member)
         self._schedule.add(member.sync)
 
+    async def change_fixed(self, name: str, member: Member) -> None:
+        """A peer of the configuration is another one now, or new; as `add_fixed`, while all others go on."""
+        async with self._looking:
+            before = self._members.get(name)
+            self._registered.pop(name, None)
+            self._fixed.add(name)
+            self._put(name, member)  # at once: no card finds nobody to ask
+            await self._clear_away(name, before)
+            self._schedule.add(member.sync)
+            if self._running:
+                self._watch(name)
+
+    async def remove_fixed(self, name: str) -> None:
+        """A peer is no longer in the configuration. A registered one of its name, if there is one, takes its place."""
+        async with self._looking:
+            self._fixed.discard(name)
+            self._overruled.discard(name)
+            await self._leave(name)
+            self._due = True
+
     async def run(self) -> None:
         """Watch the peers, and see who comes and goes, until cancelled."""
         self._running = True

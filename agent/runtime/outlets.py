@@ -42,6 +42,14 @@ class Outlets:
         self.reader_state: tuple[ReaderState, str] | None = None
         """The reader's last word of itself, with what to do; None until its first."""
 
+    def use(self, slowdown: Slowdown | None) -> None:
+        """Pace the reader by this from now on: what was counted is forgotten, and a pause is over."""
+        if slowdown == self._slowdown:
+            return
+        if self._pause is not None:
+            self._end(self._pause)
+        self._slowdown, self._pace = slowdown, Pace(slowdown) if slowdown else None
+
     def tap(self, tap: Tap) -> None:
         """Hand a card over; where a group may matter, once its groups are known."""
         pause = self._pause
@@ -75,7 +83,7 @@ class Outlets:
         if self._pause is not None and self._pause.begun != pause.begun:
             self._end(self._pause)
         self._pause = pause
-        log.warning("somebody may be guessing cards: %s", self._cause(pause))
+        log.warning("reader %s: somebody may be guessing cards: %s", self._reader, self._cause(pause))
         asyncio.get_running_loop().call_at(pause.until, self._end, pause)
 
     # ---- whose card it is

@@ -83,5 +83,5 @@ class StopDesk:
             return "it has ended, and the relay is open; but the disk does not take the record yet"
         if not ended:
             return "nothing was running"
-        log.warning("evse=%s authorization %s was ended by the operator", evse.evse_uid, running)
+        log.warning("evse=%s authorization %d was ended by the operator", evse.evse_uid, running)
         return STOPPED

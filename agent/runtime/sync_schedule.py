@@ -63,6 +63,14 @@ class SyncSchedule:
         self._clock = clock
         self._sleep = sleep
 
+    def use(self, every: timedelta) -> None:
+        """Sync so often from now on; who would have to wait longer than that has an earlier turn."""
+        self._every_s = every.total_seconds()
+        latest = self._now() + self._every_s
+        for turn in self._turns.values():
+            turn.due = min(turn.due, latest)
+        self._changed.set()
+
     def add(self, sync: Syncing) -> None:
         """Sync with one more peer, from now on; in place of what was there of the same name."""
         self._turns[sync.peer] = _Turn(sync)
@@ -78,7 +86,7 @@ class SyncSchedule:
 
     async def run(self) -> None:
         """Until cancelled. A sync that fails is tried again, ever more rarely."""
-        clock = self._clock or asyncio.get_running_loop().time
+        clock = self._now
         while True:
             self._changed.clear()
             turn = min(self._turns.values(), key=lambda turn: turn.due, default=None)
@@ -88,6 +96,9 @@ class SyncSchedule:
                 await self._pause(wait_s)
             else:
                 turn.due = await self._take(turn) + clock()
+
+    def _now(self) -> float:
+        return self._clock() if self._clock else asyncio.get_running_loop().time()
 
     async def _pause(self, wait_s: float) -> None:
         """Until the next turn is due, or there is a peer that has had none."""

@@ -22,6 +22,10 @@ class TapEntries:
         self._display = display
         self._clock = clock
 
+    def use(self, policy: Policy) -> None:
+        """Name this one's deadline from now on."""
+        self._policy = policy
+
     def decided(self, tap: Tap, decision: Decision, correlation_id: str, then: Text | None = None) -> Entry:
         """Of a decision, as of now; `then` is what an acceptance leads to."""
         token = decision.token

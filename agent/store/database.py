@@ -3,6 +3,7 @@
 What the tables mean belongs to the modules that own them.
 """
 
+import asyncio
 import logging
 import os
 import sqlite3
@@ -20,7 +21,7 @@ import aiosqlite
 
 from agent.errors import NewerSchemaError, StoreError
 from agent.store.failures import BUSY_S, explain, explained
-from agent.store.writer import Row, Writer, fetch
+from agent.store.writer import Row, Writer, fetch, turned
 
 log = logging.getLogger(__name__)
 
@@ -314,6 +315,13 @@ class Database:
                 return await fetch(connection, sql, parameters)
         finally:
             await connection.close()
+
+    async def pulse(self) -> None:
+        """Return once the threads of the reader and of the writer have turned; see `agent.ports.Pulsing`.
+
+        Each answers behind what it is doing: a disk that takes seconds for a commit holds the pulse up for so long.
+        """
+        await asyncio.gather(turned(self._reader), self.writer.pulse())
 
     async def close(self) -> None:
         """Finish what was handed over and close the file. May be called twice."""

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 from agent.model import EndReason, Entry, LateAnswer, Recorded
 from agent.ports import Journal as JournalPort
+from agent.ports import Pulsing
 from agent.store.database import Database, ReadOnlyDatabase, look_at_state, open_state, to_us
 from agent.store.entry_rows import (
     ADD_LATE,
@@ -96,6 +97,10 @@ class Journal(Records):
         """
         await self._database.writer.write("add a late answer", ADD_LATE, late_row(late))
 
+    async def pulse(self) -> None:
+        """As `Database.pulse`, for the whole file: what keeps the sessions and the peers uses the same threads."""
+        await self._database.pulse()
+
     async def settle_open_check(self) -> None:
         """Remember up to which id every authorization has its end, so that the next start looks only at later ones.
 
@@ -115,5 +120,5 @@ class Journal(Records):
         return await self._database.writer.batch("end open authorizations", work)
 
 
-def _fits(journal: Journal) -> JournalPort:
-    return journal
+def _fits(journal: Journal) -> tuple[JournalPort, Pulsing]:
+    return journal, journal

@@ -20,6 +20,7 @@ import aiosqlite
 
 from agent.errors import BusyError, CorruptError, StoreError
 from agent.model import ListedToken, Token, TokenType, Uid
+from agent.ports import Pulsing
 from agent.ports import Whitelist as WhitelistPort
 from agent.store.database import COMPANIONS, Database, Schema, from_us, to_us
 from agent.store.right_of_way import RightOfWay
@@ -234,6 +235,10 @@ class Whitelist:
             _set_aside(self._path, "rebuilt on request")
             self._peer_ids.clear()
             self._database = await _open(self._path)
+
+    async def pulse(self) -> None:
+        """As `Database.pulse`. A file that is being set aside has no threads that could hang."""
+        await self._database.pulse()
 
     async def close(self) -> None:
         """Finish what is being written and close the file. May be called twice."""
@@ -537,5 +542,5 @@ def _last_syncs(rows: list[Row]) -> dict[str, LastSync]:
     }
 
 
-def _fits(whitelist: Whitelist) -> WhitelistPort:
-    return whitelist
+def _fits(whitelist: Whitelist) -> tuple[WhitelistPort, Pulsing]:
+    return whitelist, whitelist

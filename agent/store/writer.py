@@ -38,6 +38,12 @@ async def fetch(connection: aiosqlite.Connection, sql: str, parameters: Sequence
     return list(rows)
 
 
+async def turned(connection: aiosqlite.Connection) -> None:
+    """Return once the connection's thread has done what it has been given so far; at once for one that is closed."""
+    with suppress(sqlite3.Error, ValueError):  # whatever it says, it turns
+        await fetch(connection, "SELECT 1", ())
+
+
 @dataclass(slots=True, eq=False)
 class _Change:
     """One statement, a transaction by itself: triggers bring along what belongs to it."""
@@ -102,6 +108,10 @@ class Writer:
         """
         relaxed = self._relaxed_transactions and not durable
         return await self._to_its_end(doing, lambda: self._whole_in_thread(work), relaxed=relaxed)
+
+    async def pulse(self) -> None:
+        """Return once the writer's thread has turned, behind the statement that it is at; see `agent.ports.Pulsing`."""
+        await turned(self._connection)
 
     async def close(self) -> None:
         """Finish what was handed over, then close the connection. May be called twice."""

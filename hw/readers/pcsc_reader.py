@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, assert_never
 
 from agent.errors import DeviceError
 from agent.model import Signal, Tap, Uid
-from agent.ports import Indicator, Reader, ReaderState
+from agent.ports import Indicator, Pulsing, Reader, ReaderState
 from hw.readers.pcsc_held import HeldCards
 from hw.readers.pcsc_trouble import Trouble
+from hw.readers.turns import Turns
 from hw.readers.uids import is_cut, is_random
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class PcscReader:
         self._lamps: PcscLamps | None = None
         self._signal: Signal | None = None
         self._held = HeldCards(removal_s, debounce_s)
+        self._turns = Turns()
         self._readers: frozenset[str] = frozenset()
         self._told: object = None
         self._bad_frames = 0
@@ -84,6 +86,10 @@ class PcscReader:
         if self._lamps is not None:
             self._lamps.show(signal)
 
+    async def pulse(self) -> None:
+        """Return when the thread that asks PC/SC has come around, within 5 s; see `agent.ports.Pulsing`."""
+        await self._turns.next()
+
     async def run(self, on_tap: Callable[[Tap], None], on_state: Callable[[ReaderState, str], None]) -> None:
         """Read until cancelled; see `agent.ports.Reader`. Without pyscard it says so, and waits to be cancelled.
 
@@ -95,10 +101,11 @@ class PcscReader:
             from hw.readers.pcsc_service import Ended, PcscWatch  # noqa: PLC0415
         except ImportError as error:
             on_state(ReaderState.MISSING, Trouble.NO_LIBRARY.value.format(cause=error))
+            self._turns.without_loop()
             await asyncio.Event().wait()
             return
         events: asyncio.Queue[Event] = asyncio.Queue()
-        watch = PcscWatch(self._pattern, self._reopen_s, events.put_nowait)
+        watch = PcscWatch(self._pattern, self._reopen_s, events.put_nowait, self._turns)
         watch.start()
         try:
             self._start_lamps()
@@ -218,4 +225,4 @@ def _readers_told(pattern: str, matching: tuple[str, ...], every: tuple[str, ...
     )
 
 
-_fits: tuple[type[Reader], type[Indicator]] = (PcscReader, PcscReader)
+_fits: tuple[type[Reader], type[Indicator], type[Pulsing]] = (PcscReader, PcscReader, PcscReader)

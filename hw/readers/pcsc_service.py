@@ -17,6 +17,7 @@ from smartcard import scard
 from hw.readers import pcsc_trouble as pcsc
 from hw.readers.pcsc_card import Broken, UidRead, Unreadable, read_uid
 from hw.readers.pcsc_trouble import Trouble, is_service_lost, trouble_of, unsigned
+from hw.readers.turns import Turns
 
 log = logging.getLogger(__name__)
 
@@ -157,6 +158,8 @@ class PcscWatch:
     reopen_s: float
     tell: Callable[[Event], None]
     """Called in the event loop. What it raises goes to the loop, so it only hands over."""
+    turns: Turns = field(default_factory=Turns)
+    """Of the thread, where somebody asks: it comes around every `_RELIST_S` seconds, or sooner."""
     _stopping: threading.Event = field(default_factory=threading.Event)
     _over: threading.Event = field(default_factory=threading.Event)
     _cancelled: asyncio.Event = field(default_factory=asyncio.Event)
@@ -197,6 +200,11 @@ class PcscWatch:
         if not self._stopping.is_set():
             self._call(lambda: self.tell(event))
 
+    def _turn(self) -> None:
+        """The thread has come around: nothing that it calls hangs."""
+        if self.turns.is_asked:  # else nobody is woken
+            self._call(self.turns.turned)
+
     def _call(self, function: Callable[[], None]) -> None:
         """Call in the event loop; nothing where that is over already, as after an end that would not wait for us."""
         assert self._loop is not None
@@ -212,9 +220,11 @@ class PcscWatch:
                 away = self._watch_until_lost()
                 if away is not None:
                     self._say(away)
+                self._turn()
                 self._stopping.wait(self.reopen_s)
         finally:
             self._over.set()
+            self._turn()  # one that has failed does not hang: whoever runs it hears of it below
             self._say(Ended())
 
     def _watch_until_lost(self) -> Away | None:
@@ -247,6 +257,7 @@ class PcscWatch:
             for slot in slots.values():
                 if slot.pending and slot.due <= time.monotonic():
                     self._read(context, slot)
+            self._turn()
 
     def _list(self, context: int) -> Readers:
         code, names = scard.SCardListReaders(context, [])

@@ -12,11 +12,12 @@ from typing import NoReturn
 import serial
 
 from agent.model import Tap, Uid
-from agent.ports import Reader, ReaderState
+from agent.ports import Pulsing, Reader, ReaderState
 from hw.readers import pn532_cards as chip
 from hw.readers.pn532_frames import FrameParser
 from hw.readers.pn532_link import Link, NoAnswerError, PortLostError
 from hw.readers.presence import Presence
+from hw.readers.turns import Turns
 from hw.readers.uids import is_cut, is_random
 from hw.serial_port import open_port, trouble_of
 
@@ -73,6 +74,7 @@ class Pn532Reader:
         self._answer_s = answer_s
         self._parser = FrameParser()
         self._presence = Presence(removal_s, debounce_s)
+        self._turns = Turns()
         self._dropped = 0
         self._searches = 0
         self._told_cut = False
@@ -87,10 +89,15 @@ class Pn532Reader:
         """Since the start: frames that were cut or garbled, answers that make no sense, and uids that were cut."""
         return self._parser.bad + self._dropped
 
+    async def pulse(self) -> None:
+        """Return when the next search, or the next try to get to the chip, begins; see `agent.ports.Pulsing`."""
+        await self._turns.next()
+
     async def run(self, on_tap: Callable[[Tap], None], on_state: Callable[[ReaderState, str], None]) -> None:
         """Read until cancelled; see `agent.ports.Reader`. While missing, `on_state` hears again only of a new cause."""
         told = _Told(on_state)
         while True:
+            self._turns.turned()
             line = self._open()
             error = await self._use(line, on_tap, told) if isinstance(line, serial.Serial) else line
             trouble = trouble_of(error)
@@ -118,6 +125,7 @@ class Pn532Reader:
     async def _serve(self, link: Link, on_tap: Callable[[Tap], None], told: "_Told") -> OSError:
         """Tap until the port vanishes, however often the chip falls silent meanwhile; why it vanished."""
         while True:
+            self._turns.turned()
             searches_before = self._searches
             try:
                 await self._search(link, on_tap, told)
@@ -133,6 +141,7 @@ class Pn532Reader:
         """Set the chip up and tap, until it raises that it doesn't answer."""
         firmware = await _set_up(link)
         while True:
+            self._turns.turned()
             at, cards = await self._look(link)
             self._searches += 1
             told.ready(f"{self._port}: a PN532 with firmware {firmware} answers: hold a card to the reader")
@@ -221,4 +230,4 @@ def _forget_output(line: serial.Serial) -> None:
         log.debug("%s: %s", line.port, error)
 
 
-_fits: type[Reader] = Pn532Reader
+_fits: tuple[type[Reader], type[Pulsing]] = (Pn532Reader, Pn532Reader)

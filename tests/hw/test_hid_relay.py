@@ -102,7 +102,8 @@ def test_closed_contact_that_does_not_open_counts_as_closed_until_it_does() -> N
     relay.detach()
 
 
-def test_board_that_hangs_keeps_nobody_waiting_twice_and_opens_when_it_wakes() -> None:
+def hung() -> tuple[HidBoard, HidRelay]:
+    """A board that hangs since its open relay was told to close."""
     board = HidBoard()
     relay = relay_of(HidBus(board), answer_s=0.05)
     while not _opens(relay):
@@ -110,6 +111,11 @@ def test_board_that_hangs_keeps_nobody_waiting_twice_and_opens_when_it_wakes() -
     board.hang()
     with pytest.raises(DeviceError, match="does not answer"):
         relay.close_contact()
+    return board, relay
+
+
+def test_board_that_hangs_keeps_nobody_waiting_twice_and_opens_when_it_wakes() -> None:
+    board, relay = hung()
     nobody_knows = relay.contact_closed
     assert nobody_knows
     began = time.monotonic()
@@ -125,13 +131,7 @@ def test_board_that_hangs_keeps_nobody_waiting_twice_and_opens_when_it_wakes() -
 
 
 def test_opening_that_a_hung_board_carried_out_late_is_taken_for_its_answer() -> None:
-    board = HidBoard()
-    relay = relay_of(HidBus(board), answer_s=0.05)
-    while not _opens(relay):
-        pass  # on a slow machine the board, too, is late
-    board.hang()
-    with pytest.raises(DeviceError, match="does not answer"):
-        relay.close_contact()
+    board, relay = hung()
     board.answer_again()
     while relay._hangs:
         pass

@@ -114,6 +114,10 @@ class AgentProcess:
                 self._news.clear()
                 await self._news.wait()
 
+    def send(self, signum: signal.Signals) -> None:
+        """Send a signal that is not to end it."""
+        self._running.send_signal(signum)
+
     async def end_by(self, signum: signal.Signals) -> int:
         """Send a signal and wait for the end. Returns the exit code."""
         self._running.send_signal(signum)
@@ -295,7 +299,7 @@ async def test_kill_while_the_databases_are_made_leaves_a_folder_that_starts(tmp
         assert agent.closings == [(EVSES[0], uids[0])]
 
 
-@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT])
+@pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT, signal.SIGQUIT])
 async def test_signal_to_stop_opens_the_relay_and_ends_the_record(tmp_path: Path, signum: signal.Signals) -> None:
     async with charge_point(tmp_path) as (agent, _, uids):
         await fill_whitelist(tmp_path / "config.toml")
@@ -306,6 +310,21 @@ async def test_signal_to_stop_opens_the_relay_and_ends_the_record(tmp_path: Path
         assert await agent.end_by(signum) == 0
         assert agent.levels == [(PINS[0], True), (PINS[0], False)]
         assert only(authorizations(tmp_path))["ended_because"] == "shutdown"
+
+
+async def test_sighup_reads_the_configuration_anew_and_leaves_the_relay_alone(tmp_path: Path) -> None:
+    async with charge_point(tmp_path) as (agent, _, uids):
+        config = tmp_path / "config.toml"
+        await fill_whitelist(config)
+        await agent.start()
+        await agent.listens()
+        agent.present(uids[0], 0)
+        await agent.changes(1)
+        config.write_text(config.read_text().replace("[policy]", '[policy]\nalways_invalid = "accept"'))
+        agent.send(signal.SIGHUP)
+        await until(lambda: "read anew: policy.always_invalid" in config.with_name("stderr.log").read_text())
+        assert agent.levels == [(PINS[0], True)]
+        assert await agent.end_by(signal.SIGTERM) == 0
 
 
 async def test_part_that_calls_for_the_end_of_the_process_opens_its_relay_and_ends_nothing_else(tmp_path: Path) -> None:
