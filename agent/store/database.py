@@ -85,16 +85,18 @@ class Schema:
     """The whole script of version 1, 2, …: a new file gets the last one."""
     migrations: tuple[str, ...] = ()
     """From 1 to 2, from 2 to 3, …"""
+    keeps_old: bool = False
+    """Whether a file is kept as it was when it is brought to a newer version: the way back to the older program."""
 
     @classmethod
-    def load(cls, name: str, application_id: int) -> Self:
+    def load(cls, name: str, application_id: int, *, keeps_old: bool = False) -> Self:
         """Read `schema/<name>_v1.sql`, `_v2.sql`, … and `<name>_to_v2.sql`, … from the package."""
         folder = files("agent.store") / "schema"
         full: list[str] = []
         while (script := folder / f"{name}_v{len(full) + 1}.sql").is_file():
             full.append(script.read_text("utf-8"))
         steps = tuple((folder / f"{name}_to_v{n}.sql").read_text("utf-8") for n in range(2, len(full) + 1))
-        return cls(name, application_id, tuple(full), steps)
+        return cls(name, application_id, tuple(full), steps, keeps_old)
 
     @property
     def newest(self) -> int:
@@ -166,10 +168,27 @@ async def _read_version(connection: aiosqlite.Connection, path: Path, schema: Sc
     return _version(path, schema, *row)
 
 
+async def _keep(connection: aiosqlite.Connection, path: Path, version: int) -> None:
+    """Leave a whole copy of the file beside it, as `state.db.v1`: the older program can go on from there."""
+    kept = path.with_name(f"{path.name}.v{version}")
+    part = kept.with_name(f"{kept.name}.part")
+    with _owned(part):
+        part.unlink(missing_ok=True)  # of an attempt that was cut off
+        _create(part, FILE_MODE)
+        await connection.execute_fetchall("VACUUM INTO ?", (str(part),))
+        with part.open("rb") as copy:
+            os.fsync(copy.fileno())
+        part.replace(kept)
+    log.warning("%s: is brought to a newer version; as it was, it is kept in %s", path, kept.name)
+
+
 async def _migrate(connection: aiosqlite.Connection, path: Path, schema: Schema) -> None:
     """Bring the file to the newest version in one transaction: all of it, or nothing."""
-    if await _read_version(connection, path, schema) == schema.newest:
+    before = await _read_version(connection, path, schema)
+    if before == schema.newest:
         return
+    if before and schema.keeps_old:
+        await _keep(connection, path, before)
     await connection.execute_fetchall("BEGIN IMMEDIATE")
     try:
         # Once more, behind the lock: another process may just have done it.
@@ -398,7 +417,7 @@ def _size(path: Path) -> int:
 
 async def open_state(path: Path) -> Database:
     """`state.db`: every change is on the disk when its call returns. Raises as `open_database` does."""
-    return await Database.open(path, Schema.load("state", STATE_ID), page_size=STATE_PAGE)
+    return await Database.open(path, Schema.load("state", STATE_ID, keeps_old=True), page_size=STATE_PAGE)
 
 
 async def look_at_state(path: Path) -> ReadOnlyDatabase:

@@ -7,6 +7,7 @@ import sqlite3
 import stat
 import threading
 from contextlib import closing
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 
@@ -125,6 +126,25 @@ async def test_migration_that_failed_succeeds_with_the_right_program(version_1: 
         await open_and_close(version_1, broken_at(2))
     await open_and_close(version_1, THREE)
     assert dump(version_1)[0] == (3,)
+
+
+async def test_file_is_kept_as_it_was_for_the_way_back(version_1: Path) -> None:
+    part = version_1.with_name(f"{version_1.name}.v1.part")
+    part.write_text("of an attempt that was cut off")
+    before = dump(version_1)
+    await open_and_close(version_1, replace(THREE, keeps_old=True))
+    kept = version_1.with_name(f"{version_1.name}.v1")
+    assert dump(kept) == before
+    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert part.name not in modes(kept.parent)
+    await open_and_close(kept, ONE)
+
+
+async def test_new_file_and_one_of_this_version_leave_no_copy(tmp_path: Path) -> None:
+    path = tmp_path / "state.db"
+    for _ in range(2):
+        await open_and_close(path, replace(THREE, keeps_old=True))
+    assert list(modes(tmp_path)) == ["state.db"]
 
 
 async def test_new_file_failing_half_way_is_still_new(tmp_path: Path) -> None:
