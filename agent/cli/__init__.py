@@ -26,6 +26,7 @@ from agent.cli.options import (
 from agent.cli.peers import peers
 from agent.cli.readers import readers
 from agent.cli.sessions import sessions
+from agent.cli.support import support
 from agent.cli.tokens import tokens
 from agent.commands.terminal import harmless
 from agent.errors import AgentError
@@ -145,3 +146,4 @@ main.add_command(sessions)
 main.add_command(cdrs)
 main.add_command(readers)
 main.add_command(doctor)
+main.add_command(support)

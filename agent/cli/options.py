@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 P = ParamSpec("P")
 
-DEFAULT_CONFIG = "/etc/chargepoint-agent/config.toml"
+DEFAULT_CONFIG = "/etc/chargepoint-agent/chargepoint-agent.toml"
 
 config_option = click.option(
     "--config",
