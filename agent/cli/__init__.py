@@ -5,8 +5,11 @@ What a command imports, it imports when it runs: `run` on a small controller pay
 """
 
 import asyncio
+import faulthandler
 import logging
+import os
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -29,7 +32,11 @@ from agent.cli.sessions import sessions
 from agent.cli.support import support
 from agent.cli.tokens import tokens
 from agent.commands.terminal import harmless
-from agent.errors import AgentError
+from agent.errors import AgentError, ConfigError
+
+CONFIG_RETRY_S = 9.0
+"""How long systemd is kept from trying a configuration again that can't be used: with the start itself, six times a
+minute."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -42,17 +49,31 @@ def main() -> None:
 @config_option
 @says_what_is_wrong
 def run(config_path: Path) -> None:
-    """Read cards and switch relays until told to stop (SIGTERM, SIGINT)."""
+    """Read cards and switch relays until told to stop (SIGTERM, SIGINT). SIGHUP reads the configuration anew."""
     from agent.main import run_agent
 
-    config = load(config_path)
-    log_in_background(config.log.level)
+    faulthandler.enable()  # what systemd's watchdog ends says first where each thread stands
+    log_in_background("info")
     try:
+        config = load(config_path)
+        logging.getLogger().setLevel(config.log.level.upper())
         asyncio.run(run_agent(config, config_path))
     except AgentError as error:
         # Not printed: standard error may be what nobody reads.
         logging.getLogger("chargepoint-agent").critical("%s", harmless(error))
+        _tell_systemd(error)
         sys.exit(exit_code(error))
+
+
+def _tell_systemd(error: AgentError) -> None:
+    """Say in `systemctl status` why it does not start; and don't fill the journal with what a person has to mend."""
+    from agent.service.notify import Notifier
+
+    notifier = Notifier.of(os.environ)
+    if notifier.is_heard:
+        notifier.status(f"can't start: {error}")
+        if isinstance(error, ConfigError):
+            time.sleep(CONFIG_RETRY_S)
 
 
 @main.command()
