@@ -33,8 +33,8 @@ from agent.runtime.whitelist_repair import WhitelistRepair
 from agent.service.facts import Lookout
 from agent.service.notify import Notifier
 from agent.service.reload import Changeable, Reload
-from agent.service.status import attend
 from agent.service.watchdog import parts_of
+from agent.service.watching import Watching
 from agent.site import Means, Site, site_of
 from agent.storage import Stores, stores_of
 
@@ -47,8 +47,8 @@ RESTART_S = 1.0
 async def run_agent(config: Config, config_path: Path) -> None:
     """Run until SIGTERM, SIGINT or SIGQUIT; every relay is open when this returns or raises.
 
-    SIGHUP reads the configuration anew: see `agent.service.reload`. Where there is a terminal it means that this has gone,
-    and the agent stops.
+    SIGHUP reads the configuration anew: see `agent.service.reload`. Where there is a terminal it means that this has
+    gone, and the agent stops.
     """
     stop, again = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -189,21 +189,23 @@ async def agent_of(
 
             serving = Serving(config, config_path, stores.peers, stores.whitelist, stores.sessions)
             services["OCPI server"] = serving.run
+        watching = Watching(config, policy, clock)
+        stack.enter_context(watching.log_counted())
         displays = {section.uid: display_of(section, display_stream) for section in config.evse}
         stack.callback(close_displays, displays.values())
         found = await left_open(config, stores, clock)
         site = site_of(
             config,
-            Means(policy, stores, clock, tariff, backend),
+            Means(policy, stores, clock, tariff, watching.backend(backend)),
             relays=relays,
             displays=displays,
             found=found,
-            on_settled=on_settled,
-            on_whitelist_fault=repair.on_fault,
+            on_settled=watching.settled(on_settled),
+            on_whitelist_fault=watching.whitelist_fault(repair.on_fault),
         )
         lookout = Lookout(tuple(site.evses.values()), site.readers, membership.peers, stores.whitelist, stores.sessions)
         pulsing = parts_of(site.evses.values(), [reader for reader, _ in site.readers], stores)
-        services["systemd"] = lambda: attend(lookout, pulsing, notifier or Notifier(None), clock.now)
+        services |= watching.services(lookout, pulsing, notifier or Notifier(None))
         services["clock"] = lambda: watch(clock)
         services["sealing"] = sealing_of(config, stores, clock).run
         services["housekeeping"] = housekeeping_of(config, stores, clock).run
@@ -213,7 +215,7 @@ async def agent_of(
         for relay in relays.values():
             stack.callback(relay.detach)  # here as well: before the wait for whatever closes slowly
         behind = [outlets for _, outlets in site.readers]
-        parts = Changeable(tuple(site.evses.values()), behind, backend, membership, schedule, member_of)
+        parts = Changeable(tuple(site.evses.values()), behind, backend, membership, schedule, member_of, watching.use)
         yield Agent(site, membership, services, backend, stores, Reload(config, config_path, fixed, parts), on_ready)
 
 

@@ -18,7 +18,7 @@ from agent.config.output_sections import (
     RelaySection,
 )
 from agent.config.reader_sections import ReaderSection
-from agent.config.section import CiString36, Count, CountryCode, Name, Owner, PartyId, Positive, Section
+from agent.config.section import CiString36, Count, CountryCode, Name, NonEmpty, Owner, PartyId, Positive, Section
 from agent.model import LateRefusal, Prefer, UnknownTokens
 
 _DEGREES = 'degrees in quotes, with five to seven decimals, as "52.51631"'
@@ -195,6 +195,13 @@ class ServerSection(Section, frozen=True, kw_only=True):
     bring_for_others: tuple[Name, ...] = ()
 
 
+class MonitoringSection(Section, frozen=True, kw_only=True):
+    """Where metrics and the health answer are to be had; see `agent.service.monitoring`."""
+
+    listen: NonEmpty = "127.0.0.1:9469"
+    allow_remote: bool = False
+
+
 class OcpiSection(Section, frozen=True, kw_only=True):
     """OCPI beyond the peers that have a table of their own."""
 
@@ -215,6 +222,7 @@ class Config(Section, frozen=True, kw_only=True):
     billing: BillingSection | None = None
     clock: ClockSection = ClockSection()
     log: LogSection = LogSection()
+    monitoring: MonitoringSection | None = None
     ocpi: OcpiSection = OcpiSection()
     peer: tuple[PeerSection, ...] = ()
     reader: tuple[ReaderSection, ...] = ()

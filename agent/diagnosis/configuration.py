@@ -43,6 +43,13 @@ def check_files(config: Config, path: Path) -> None:
     for meter in config.meter:
         if isinstance(meter, ModbusMeterSection):
             registers_of(meter)
+    if config.monitoring is not None:
+        from agent.service.monitoring import place_of  # noqa: PLC0415  as above
+
+        try:
+            place_of(config.monitoring.listen, allow_remote=config.monitoring.allow_remote)
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from error
     server = config.ocpi.server
     if server.enabled and server.tls_certificate:
         from agent.ocpi.server.serve import tls_of  # noqa: PLC0415  as above

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from agent.config import Config, load, policy_of, slowdown_of
 from agent.errors import ConfigError
+from agent.model import Policy
 from agent.peering import PeerTerms, configured
 from agent.runtime.authorize import PeerBackend
 from agent.runtime.charge_point import EvseTapLoop
@@ -38,6 +39,8 @@ class Changeable:
     schedule: SyncSchedule
     member_of: Callable[[PeerTerms, Config], Member]
     """Raises ConfigError."""
+    on_policy: Callable[[Policy], None] = lambda _: None
+    """Called with each that is taken over."""
 
 
 class Reload:
@@ -96,6 +99,7 @@ class Reload:
         for outlets in parts.outlets:
             outlets.use(slowdown_of(config.slowdown))
         parts.backend.use(late_window_s=policy.late_window_s, fair_share_s=policy.fair_share_s)
+        parts.on_policy(policy)
         if config.sync.every_min != self._config.sync.every_min:
             parts.schedule.use(timedelta(minutes=config.sync.every_min))
 

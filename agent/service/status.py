@@ -73,17 +73,27 @@ def is_ready(facts: Facts, waited_s: float) -> bool:
 
 
 async def attend(
-    lookout: LooksOut, parts: Mapping[str, Pulsing], notifier: Notifier, now: Callable[[], datetime]
+    lookout: LooksOut,
+    parts: Mapping[str, Pulsing],
+    notifier: Notifier,
+    now: Callable[[], datetime],
+    on_round: Callable[[], None] = lambda: None,
 ) -> NoReturn:
     """Tell systemd when the agent is ready, how it stands, and that it lives, until cancelled: then that it stops.
 
-    `parts` are as in `Watchdog`. The databases are counted for `lookout` also where nobody else listens.
+    `parts` are as in `Watchdog`. The databases are counted for `lookout` also where nobody else listens. `on_round` is
+    called with each sign of life.
     """
+
+    def alive() -> None:
+        on_round()
+        notifier.alive()
+
     watchdog, counted = None, asyncio.Event()
     try:
         async with asyncio.TaskGroup() as tasks:
             if notifier.watchdog_s is not None:
-                watchdog = Watchdog(parts, notifier.alive, watchdog_s=notifier.watchdog_s)
+                watchdog = Watchdog(parts, alive, watchdog_s=notifier.watchdog_s)
                 tasks.create_task(watchdog.run(), name="watchdog")
             tasks.create_task(_count(lookout, counted), name="counting")
             tasks.create_task(_tell(lookout, notifier, now, watchdog, counted), name="status")

@@ -5,6 +5,7 @@ No timer of its own keeps the agent alive: a part that hangs starves the watchdo
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Iterable, Mapping, Set
 from typing import NoReturn
 
@@ -32,6 +33,7 @@ class Watchdog:
         self._watchdog_s = watchdog_s
         self._turned: set[str] = set()
         self._starving: set[str] = set()
+        self._fed_at = -math.inf
         self.silent: tuple[str, ...] = ()
         """The parts that have been asked, and have not answered once since the start."""
 
@@ -39,10 +41,12 @@ class Watchdog:
         """Until cancelled. Time is the event loop's: a suspended machine or a clock that jumps makes no difference."""
         loop = asyncio.get_running_loop()
         every_s = self._watchdog_s / ROUNDS
+        self._fed_at = loop.time()
         while True:
             began = loop.time()
             await self._round(every_s)
             self._alive()
+            self._fed_at = loop.time()
             await asyncio.sleep(began + every_s - loop.time())
 
     async def _round(self, limit_s: float) -> None:
@@ -53,7 +57,7 @@ class Watchdog:
         began = asyncio.get_running_loop().time()
         missing = await self._ask(frozenset(self._parts), limit_s)
         while hanging := missing & self._turned & self._parts.keys():
-            self._tell(hanging, asyncio.get_running_loop().time() - began)
+            self._tell(hanging, began)
             missing = (missing - hanging) | await self._ask(hanging, limit_s)
         self._tell_silent(missing & self._parts.keys())
 
@@ -82,13 +86,14 @@ class Watchdog:
             self._starving.discard(name)
             log.warning("%s turns again: the agent is not restarted", name)
 
-    def _tell(self, hanging: Iterable[str], since_s: float) -> None:
+    def _tell(self, hanging: Iterable[str], since: float) -> None:
         """Before systemd ends the agent: afterwards nobody could say why."""
+        now = asyncio.get_running_loop().time()
         for name in sorted(set(hanging) - self._starving):
             self._starving.add(name)
             log.critical(
                 "ALARM %s hangs: no sign of life for %.0f s; systemd restarts the agent unless it comes within %.0f s",
-                name, since_s, max(0.0, self._watchdog_s - self._watchdog_s / ROUNDS - since_s),
+                name, now - since, max(0.0, self._fed_at + self._watchdog_s - now),
             )  # fmt: skip
 
     def _tell_silent(self, silent: Set[str]) -> None:

@@ -104,8 +104,11 @@ async def world(
     removal_s: float = REMOVAL_S,
     display: TextIO | None = None,
     synced: bool = True,
+    more: str = "",
 ) -> AsyncIterator[World]:
     """An agent with two EVSEs that has its eMSP's list and is ready for cards. The deadline is long unless given.
+
+    `more` are further tables of its configuration.
 
     On the way out the eMSP must have had nothing to complain of.
     """
@@ -115,7 +118,8 @@ async def world(
         mock_pins(lambda pin, level: switched.append(Switched(pin, level, time.monotonic())))
         emsp = await stack.enter_async_context(emsp_with(cards))
         lines = [stack.enter_context(SerialLine(folder, name=f"reader-{number}")) for number in (1, 2)]
-        text = configuration(folder, [emsp], lines, policy=policy, removal_s=removal_s)
+        tables = f"[breaker]\nfailures = 0\n{more}"
+        text = configuration(folder, [emsp], lines, policy=policy, removal_s=removal_s, more=tables)
         path = folder / "config.toml"
         path.write_text(text)
         making = agent_of(
