@@ -13,8 +13,9 @@ import threading
 import tty
 from collections.abc import Callable
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
+
+from fakes.cable import Pluggable
 
 Kind = Literal["plain", "cd5220", "vt100"]
 
@@ -134,7 +135,7 @@ def _skip(glass: Glass) -> int:
 _KINDS: dict[Kind, Callable[[Glass, str], int]] = {"plain": _plain, "cd5220": _cd5220, "vt100": _vt100}
 
 
-class SerialGlass:
+class SerialGlass(Pluggable):
     """One display with its adapter. World side: `plug`, `unplug`, `lines`; `path` is there while it is plugged in.
 
     It has its own power: what it shows stays while the cable is out.
@@ -162,15 +163,6 @@ class SerialGlass:
         self._master: int | None = None
         self._bell: int | None = None
         self._thread: threading.Thread | None = None
-
-    def __enter__(self) -> Self:
-        self.plug()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.unplug()
 
     @property
     def lines(self) -> tuple[str, ...]:

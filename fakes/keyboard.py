@@ -12,8 +12,9 @@ import struct
 import time
 from collections.abc import Callable
 from fnmatch import fnmatchcase
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
+
+from fakes.cable import Pluggable
 
 Layout = Literal["us", "de", "fr"]
 
@@ -114,7 +115,7 @@ class Typist:
         return _LETTER_KEYS[_MOVED[self.layout].get(letter, letter)], character.isupper()
 
 
-class TypingReader:
+class TypingReader(Pluggable):
     """A wedge with its cable. World side: `plug`, `unplug`, `present`. Machine side: `find`, `grab`.
 
     The events go through a pipe to whoever has grabbed it. What is typed meanwhile without anybody is lost, as to a
@@ -143,15 +144,6 @@ class TypingReader:
         self._plugged = False
         self._sink: int | None = None
         self._reports = bytearray()
-
-    def __enter__(self) -> Self:
-        self.plug()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.unplug()
 
     def plug(self) -> None:
         """Plug the cable in; nothing happens where it is."""

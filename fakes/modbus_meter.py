@@ -9,16 +9,16 @@ library. Everything runs in the event loop of whoever plugs the line in.
 """
 
 import asyncio
-import os
 import struct
 import time
-import tty
 from collections.abc import Callable, Mapping
 from enum import Enum, auto
 from functools import partial
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
+
+from fakes.cable import Pluggable, TerminalCable
+from fakes.misbehaving import Misbehaving
 
 Model = Literal["sdm120", "sdm220", "sdm230", "sdm72", "sdm630", "b21", "b23", "b24", "em330", "em340"]
 
@@ -51,7 +51,7 @@ class Fault(Enum):
     """The energy register reads 1 GWh more: a garbled frame whose checksum happens to be right."""
 
 
-class EnergyMeter:
+class EnergyMeter(Misbehaving[Fault]):
     """One meter. World side: `draw`, `set_energy`, `misbehave`, `behave`.
 
     Its register follows the power that is drawn, and never goes back by itself. `delay_s` is how long it thinks, and
@@ -59,6 +59,7 @@ class EnergyMeter:
     """
 
     def __init__(self, unit: int, model: Model, now: Callable[[], float]) -> None:
+        super().__init__()
         self.unit = unit
         self.model = model
         self.delay_s = 0.0
@@ -66,8 +67,6 @@ class EnergyMeter:
         self.power_w = 0.0
         self.questions = 0
         self._now = now
-        self._faults: list[Fault] = []
-        self._fault: Fault | None = None
         self._energy_wh = 0.0
         self._since = now()
 
@@ -85,22 +84,10 @@ class EnergyMeter:
         """Turn the register, as nobody can from outside: another meter was put in."""
         self._energy_wh, self._since = energy_wh, self._now()
 
-    def misbehave(self, fault: Fault, *, times: int | None = None) -> None:
-        """Misbehave in the next answers, as often as `times` says, or until `behave`."""
-        if times is None:
-            self._fault = fault
-        else:
-            self._faults += [fault] * times
-
-    def behave(self) -> None:
-        """Be well again."""
-        self._fault = None
-        self._faults.clear()
-
     def answer(self, function: int, address: int, count: int) -> bytes:
         """The bytes that go out for a question to this meter; none where it stays silent."""
         self.questions += 1
-        fault = self._faults.pop(0) if self._faults else self._fault
+        fault = self._take_fault()
         if fault is Fault.SILENT:
             return b""
         if fault is Fault.WRONG_LENGTH:
@@ -146,7 +133,7 @@ class EnergyMeter:
         }
 
 
-class MeterLine:
+class MeterLine(Pluggable):
     """The line with its adapter. `path` is there while it is plugged in; it must be plugged in within an event loop.
 
     `echoes` makes it an adapter that hears itself, so many bytes at a time; `noise` is put before
@@ -161,18 +148,9 @@ class MeterLine:
         """What drivers have sent, whole frames; the newest thousand."""
         self._now = now
         self._meters: dict[int, EnergyMeter] = {}
-        self._ends: tuple[int, int] | None = None
+        self._cable = TerminalCable(self.path, self._hear)
         self._pending = b""
         self._asked = asyncio.Event()
-
-    def __enter__(self) -> Self:
-        self.plug()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.unplug()
 
     def add(self, unit: int, model: Model) -> EnergyMeter:
         """Hang a meter on the line. Raises ValueError where one with this number is."""
@@ -183,35 +161,18 @@ class MeterLine:
 
     def plug(self) -> None:
         """Plug the adapter in; nothing happens where it is."""
-        if self._ends is not None:
-            return
-        master, slave = os.openpty()
-        tty.setraw(slave)
-        os.set_blocking(master, False)
-        self._ends = master, slave  # the slave stays open here, or the master would hang up between two drivers
-        self._pending = b""
-        self.path.unlink(missing_ok=True)
-        self.path.symlink_to(os.ttyname(slave))
-        asyncio.get_running_loop().add_reader(master, self._hear)
+        if not self._cable.is_plugged:
+            self._pending = b""
+            self._cable.plug()
 
     def unplug(self) -> None:
         """Pull the adapter out: the path is gone, and who has the line open gets an error."""
-        if self._ends is None:
-            return
-        ends, self._ends = self._ends, None
-        asyncio.get_running_loop().remove_reader(ends[0])
-        self.path.unlink(missing_ok=True)
-        for end in ends:
-            os.close(end)
+        if self._cable.is_plugged:
+            self._cable.unplug()
 
     def send(self, data: bytes) -> int:
         """Put bytes on the line, whoever may listen; how many of them found room. Never blocks."""
-        if self._ends is None:
-            return 0
-        try:
-            return os.write(self._ends[0], data)
-        except BlockingIOError:
-            return 0
+        return self._cable.send(data)
 
     async def asked(self) -> bytes:
         """Wait for the next question; its bytes."""
@@ -219,9 +180,8 @@ class MeterLine:
         await self._asked.wait()
         return self.requests[-1]
 
-    def _hear(self) -> None:
-        assert self._ends is not None
-        self._pending += os.read(self._ends[0], 4096)
+    def _hear(self, data: bytes) -> None:
+        self._pending += data
         while len(self._pending) >= 8:
             request, self._pending = self._pending[:8], self._pending[8:]
             self._note(request)

@@ -8,17 +8,16 @@ the event loop of whoever plugs it in; nothing ever blocks.
 """
 
 import asyncio
-import fcntl
 import os
-import tty
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum, auto
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from fakes.cable import Pluggable, TerminalCable
+from fakes.misbehaving import Misbehaving
 
 _ACK = bytes.fromhex("0000FF00FF00")
 _NACK = bytes.fromhex("0000FFFF0000")
@@ -80,7 +79,7 @@ class _Card:
         return bytes([number, 0x00, 0x04 | size, 0x20, length]) + self.uid + (b"\x05\x78\x33\x88\x02" if ats else b"")
 
 
-class Pn532Module:
+class Pn532Module(Misbehaving[Fault], Pluggable):
     """The module with its cable. World side: `plug`, `unplug`, `present`, `remove`, `misbehave`, `lose_power`.
 
     `path` is there while it is plugged in. `portion` is how many bytes it sends at a time; `search_s` how long a search
@@ -90,6 +89,7 @@ class Pn532Module:
 
     def __init__(self, directory: Path, *, name: str = "pn532", ic: int = 0x32) -> None:
         """It starts unplugged. `ic` is what it says it is: 32 is a PN532."""
+        super().__init__()
         self.path = directory / name
         self.portion = 512
         self.search_s = 0.0
@@ -103,48 +103,25 @@ class Pn532Module:
         self.aborted = 0
         self._ic = ic
         self._cards: dict[str, _Card] = {}
-        self._faults: list[Fault] = []
-        self._fault: Fault | None = None
-        self._ends: tuple[int, int] | None = None
+        self._cable = TerminalCable(self.path, self._hear)
         self._heard = asyncio.Event()
         self._saying: list[bytes] = []
         self._gathered = b""
         self.lose_power()
 
-    def __enter__(self) -> Self:
-        self.plug()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.unplug()
-
     # The world.
 
     def plug(self) -> None:
         """Plug the cable in; nothing happens where it is. The module gets its power from it: it begins asleep."""
-        if self._ends is not None:
-            return
-        master, slave = os.openpty()
-        tty.setraw(slave)
-        os.set_blocking(master, False)
-        self._ends = master, slave  # the slave stays open here, or the master would hang up between two drivers
-        self.lose_power()
-        self.path.unlink(missing_ok=True)
-        self.path.symlink_to(os.ttyname(slave))
-        asyncio.get_running_loop().add_reader(master, self._hear)
+        if not self._cable.is_plugged:
+            self.lose_power()
+            self._cable.plug()
 
     def unplug(self) -> None:
         """Pull the cable: the path is gone, and who has the line open gets an error. Nothing happens without one."""
-        if self._ends is None:
-            return
-        ends, self._ends = self._ends, None
-        self._stop()
-        asyncio.get_running_loop().remove_reader(ends[0])
-        self.path.unlink(missing_ok=True)
-        for end in ends:
-            os.close(end)
+        if self._cable.is_plugged:
+            self._stop()
+            self._cable.unplug()
 
     def lose_power(self) -> None:
         """Lose the power for a moment: all that it was told is forgotten."""
@@ -178,38 +155,14 @@ class Pn532Module:
         """Take a card away; nothing happens where it is not."""
         self._cards.pop(uid_hex.upper(), None)
 
-    def misbehave(self, fault: Fault, *, times: int | None = None) -> None:
-        """Misbehave in the next answers, as often as `times` says, or until `behave`."""
-        if times is None:
-            self._fault = fault
-        else:
-            self._faults += [fault] * times
-
-    def behave(self) -> None:
-        """Be well again."""
-        self._fault = None
-        self._faults.clear()
-
     def send(self, data: bytes) -> int:
         """Put bytes on the line, whoever may listen; how many of them found room. Never blocks."""
-        if self._ends is None:
-            return 0
-        try:
-            return os.write(self._ends[0], data)
-        except BlockingIOError:
-            return 0
+        return self._cable.send(data)
 
     @property
     def opened(self) -> bool:
         """Whether a driver has the port open now, for itself alone as it should."""
-        if self._ends is None:
-            return False
-        try:
-            fcntl.flock(self._ends[1], fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return True
-        fcntl.flock(self._ends[1], fcntl.LOCK_UN)
-        return False
+        return self._cable.is_locked
 
     async def searched(self, times: int = 1) -> None:
         """Wait until it has begun and ended that many searches from now on, or nobody has the port open."""
@@ -228,9 +181,8 @@ class Pn532Module:
 
     # What comes over the line.
 
-    def _hear(self) -> None:
-        assert self._ends is not None
-        for byte in os.read(self._ends[0], 4096):
+    def _hear(self, data: bytes) -> None:
+        for byte in data:
             self._hear_byte(byte)
 
     def _hear_byte(self, byte: int) -> None:
@@ -377,11 +329,9 @@ class Pn532Module:
 
     def _next_fault(self, *, searching: bool) -> Fault | None:
         """What this answer suffers from; what is wrong with a card waits for a search."""
-        fault = self._faults[0] if self._faults else self._fault
-        if fault in {Fault.WRONG_LENGTH, Fault.LEFT_OVER} and not searching:
+        if self._coming_fault() in {Fault.WRONG_LENGTH, Fault.LEFT_OVER} and not searching:
             return None
-        del self._faults[:1]
-        return fault
+        return self._take_fault()
 
     def _done(self, code: int, answer: bytes, fault: Fault | None) -> None:
         self.commands[code] += 1

@@ -12,8 +12,9 @@ import struct
 import termios
 import tty
 from pathlib import Path
-from types import TracebackType
-from typing import Literal, Self
+from typing import Literal
+
+from fakes.cable import Pluggable
 
 Kind = Literal["rdm6300", "id12la", "hex-line", "decimal-line"]
 """What it sends: the last two are readers that write a card's number as a line of text, as most can be set up to."""
@@ -26,7 +27,7 @@ _POLL_S = 0.002
 """Short beside the time that a driver takes to open a line; Linux has no event for it."""
 
 
-class SerialLine:
+class SerialLine(Pluggable):
     """One reader with its cable. World side: `plug`, `unplug`, `present`. Device side: `send`, `frame`.
 
     `path` is where the driver finds it, as under `/dev/serial/by-id`: it exists while the reader is plugged in, and
@@ -41,15 +42,6 @@ class SerialLine:
         self._kind = kind
         self._master: int | None = None
         self._flushed = False
-
-    def __enter__(self) -> Self:
-        self.plug()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.unplug()
 
     def plug(self) -> None:
         """Plug the cable in; nothing happens where it is."""

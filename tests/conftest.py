@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# Here, not in a folder's conftest: with several processes the one that prints the table loads no other.
+pytest_plugins = ("tests.contract.plugin",)
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     hardware = parser.getgroup("hardware", "real devices, with a person beside them")

@@ -10,7 +10,7 @@ import pytest
 from _pytest.capture import CaptureManager
 from _pytest.terminal import TerminalReporter
 
-from tests.contract.offers import PORTS, Offer, offers, ports_of
+from tests.contract.offers import PORTS, Offer, Port, offers, ports_of
 from tests.contract.person import Person
 from tests.contract.suite import SUITE
 from tests.contract.table import LEGEND, WIDEST, Cell, Cells, Result, table, worst
@@ -21,16 +21,33 @@ if TYPE_CHECKING:
 _Key = tuple[str, str, str]
 """Port, driver, behaviour."""
 
+CELL = "contract cell"
+"""The property of a report that has its key and cell: the process that prints the table need not be the test's own."""
+
 CELLS = pytest.StashKey[dict[_Key, Cell]]()
-DRIVERS = pytest.StashKey[dict[str, list[str]]]()
 BENCH = pytest.StashKey["Bench | None"]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", f"{SUITE}(behaviour): a behaviour of a port, tested over every driver of it")
-    config.stash[CELLS] = {}
-    config.stash[DRIVERS] = {}
+    cells: dict[_Key, Cell] = {}
+    config.stash[CELLS] = cells
     config.stash[BENCH] = _bench(config)
+    config.pluginmanager.register(_Results(cells), "contract results")
+
+
+class _Results:
+    """Takes down what each test came to, in whichever process it ran."""
+
+    def __init__(self, cells: dict[_Key, Cell]) -> None:
+        self._cells = cells
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, value in report.user_properties:
+            if name == CELL and isinstance(value, list):
+                port, driver, behaviour, result, reason = value
+                key = port, driver, behaviour
+                self._cells[key] = worst(self._cells.get(key), Cell(Result(result), reason))
 
 
 def _bench(config: pytest.Config) -> "Bench | None":
@@ -76,13 +93,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if marker is None:
         return
     ports = ports_of(marker.args[0])
-    bench = metafunc.config.stash[BENCH]
-    chosen = [offer for port in ports for offer in (offers(port) if bench is None else bench.offers(port))]
-    for offer in chosen:
-        drivers = metafunc.config.stash[DRIVERS].setdefault(offer.port.title, [])
-        if offer.driver not in drivers:
-            drivers.append(offer.driver)
+    chosen = [offer for port in ports for offer in _chosen(metafunc.config, port)]
     metafunc.parametrize("offer", chosen, ids=[_id(offer, alone=len(ports) == 1) for offer in chosen])
+
+
+def _chosen(config: pytest.Config, port: Port) -> list[Offer]:
+    """The drivers of a port that this run is for."""
+    bench = config.stash[BENCH]
+    return offers(port) if bench is None else bench.offers(port)
 
 
 def _id(offer: Offer, *, alone: bool) -> str:
@@ -104,9 +122,9 @@ def pytest_runtest_makereport(
     report = yield
     marker, offer = item.get_closest_marker(SUITE), _offer(item)
     if marker is not None and offer is not None and (report.when == "call" or not report.passed):
-        key = offer.port.title, offer.driver, str(marker.args[0])
-        cells = item.config.stash[CELLS]
-        cells[key] = worst(cells.get(key), _cell(report))
+        cell = _cell(report)
+        value = [offer.port.title, offer.driver, str(marker.args[0]), int(cell.result), cell.reason]
+        report.user_properties = [*report.user_properties, (CELL, value)]
     return report
 
 
@@ -129,7 +147,7 @@ def pytest_terminal_summary(terminalreporter: TerminalReporter, config: pytest.C
             (driver, behaviour): cell for (title, driver, behaviour), cell in cells.items() if title == port.title
         }
         if own:
-            drivers = config.stash[DRIVERS][port.title]
+            drivers = list(dict.fromkeys(offer.driver for offer in _chosen(config, port)))
             behaviours = [str(behaviour) for behaviour in port.behaviours]
             for line in ["", *table(port.title, drivers, behaviours, own, width)]:
                 terminalreporter.write_line(line)

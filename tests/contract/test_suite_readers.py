@@ -4,6 +4,8 @@ A card of its own ends a test as a fence: when its tap is there, everything befo
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -18,6 +20,14 @@ RANDOM = "08A1B2C3"
 """ISO 14443-3: a 4-byte uid that begins with 08 is made up anew each time."""
 
 REPEATS = 5
+
+
+@asynccontextmanager
+async def at_work(rig: ReaderRig) -> AsyncIterator[ReaderAtWork]:
+    """Its reader, ready to read."""
+    async with reading(rig.reader) as work:
+        await work.is_now(ReaderState.READY)
+        yield work
 
 
 async def fence(rig: ReaderRig, work: ReaderAtWork, card: str) -> None:
@@ -38,8 +48,7 @@ def cards_with_every_byte(length: int) -> list[str]:
 @over(Reads.ONE_TAP)
 async def test_a_card_is_one_tap_with_its_uid(rig: ReaderRig) -> None:
     card, other, *_ = rig.cards
-    async with reading(rig.reader) as work:
-        await work.is_now(ReaderState.READY)
+    async with at_work(rig) as work:
         await rig.hold(card)
         await work.tapped(1)
         await rig.take_away(card)
@@ -50,8 +59,7 @@ async def test_a_card_is_one_tap_with_its_uid(rig: ReaderRig) -> None:
 @over(Reads.EVERY_BYTE)
 async def test_every_byte_value_of_a_uid_survives(rig: ReaderRig) -> None:
     cards = cards_with_every_byte(max(len(card) for card in rig.cards) // 2)
-    async with reading(rig.reader) as work:
-        await work.is_now(ReaderState.READY)
+    async with at_work(rig) as work:
         for card in cards:
             await fence(rig, work, card)
         assert work.uids == cards
@@ -59,8 +67,7 @@ async def test_every_byte_value_of_a_uid_survives(rig: ReaderRig) -> None:
 
 @over(Reads.EVERY_LENGTH)
 async def test_every_uid_length_that_it_knows_is_read(rig: ReaderRig) -> None:
-    async with reading(rig.reader) as work:
-        await work.is_now(ReaderState.READY)
+    async with at_work(rig) as work:
         for card in rig.cards:
             await fence(rig, work, card)
         assert work.uids == list(rig.cards)
@@ -69,8 +76,7 @@ async def test_every_uid_length_that_it_knows_is_read(rig: ReaderRig) -> None:
 @over(Reads.HELD)
 async def test_a_held_card_is_one_tap(rig: ReaderRig) -> None:
     card, other, *_ = rig.cards
-    async with reading(rig.reader) as work:
-        await work.is_now(ReaderState.READY)
+    async with at_work(rig) as work:
         for _ in range(REPEATS):
             await rig.hold(card)
             await work.tapped(1)
@@ -82,8 +88,7 @@ async def test_a_held_card_is_one_tap(rig: ReaderRig) -> None:
 @over(Reads.BESIDE)
 async def test_a_second_card_beside_it_is_a_tap(rig: ReaderRig) -> None:
     card, beside, *_ = rig.cards
-    async with reading(rig.reader) as work:
-        await work.is_now(ReaderState.READY)
+    async with at_work(rig) as work:
         await rig.hold(card)
         await work.tapped(1)
         await rig.hold(beside)
@@ -94,8 +99,7 @@ async def test_a_second_card_beside_it_is_a_tap(rig: ReaderRig) -> None:
 @over(Reads.AGAIN)
 async def test_a_card_taken_away_and_held_again_is_a_second_tap(rig: ReaderRig) -> None:
     card, *_ = rig.cards
-    async with reading(rig.reader) as work:
-        await work.is_now(ReaderState.READY)
+    async with at_work(rig) as work:
         for taps in (1, 2, 3):
             await rig.hold(card)
             await work.tapped(taps)
@@ -106,8 +110,7 @@ async def test_a_card_taken_away_and_held_again_is_a_second_tap(rig: ReaderRig) 
 @over(Reads.RANDOM)
 async def test_a_random_uid_is_marked(rig: ReaderRig) -> None:
     card, *_ = rig.cards
-    async with reading(rig.reader) as work:
-        await work.is_now(ReaderState.READY)
+    async with at_work(rig) as work:
         await fence(rig, work, RANDOM)
         await fence(rig, work, card)
         assert [(tap.uid, tap.is_random) for tap in work.taps] == [(RANDOM, True), (card, False)]
@@ -116,8 +119,7 @@ async def test_a_random_uid_is_marked(rig: ReaderRig) -> None:
 @over(Reads.BAD_FRAME)
 async def test_a_bad_frame_is_counted_and_no_tap(rig: ReaderRig) -> None:
     card, *_ = rig.cards
-    async with reading(rig.reader) as work:
-        await work.is_now(ReaderState.READY)
+    async with at_work(rig) as work:
         await fence(rig, work, card)
         before = rig.reader.bad_frames
         await rig.spoil()
@@ -129,8 +131,7 @@ async def test_a_bad_frame_is_counted_and_no_tap(rig: ReaderRig) -> None:
 @over(Reads.CARRIES)
 async def test_a_tap_carries_reader_raw_bytes_and_a_time_that_is_now(rig: ReaderRig) -> None:
     card, *_ = rig.cards
-    async with reading(rig.reader) as work:
-        await work.is_now(ReaderState.READY)
+    async with at_work(rig) as work:
         before = asyncio.get_running_loop().time()
         await rig.hold(card)
         await work.tapped(1)
@@ -154,8 +155,7 @@ async def test_missing_at_start_is_said_once_with_what_to_do(rig: ReaderRig) -> 
 
 @over(Reads.COMES_BACK)
 async def test_a_reader_that_comes_back_reads_by_itself(rig: ReaderRig) -> None:
-    async with reading(rig.reader) as work:
-        await work.is_now(ReaderState.READY)
+    async with at_work(rig) as work:
         for card in rig.cards[:3]:
             await rig.unplug()
             await work.is_now(ReaderState.MISSING)
@@ -172,8 +172,7 @@ async def test_a_reader_that_comes_back_reads_by_itself(rig: ReaderRig) -> None:
 @over(Reads.UNPLUGGED)
 async def test_a_reader_unplugged_with_a_card_on_it_taps_nothing_out_of_nothing(rig: ReaderRig) -> None:
     card, other, *_ = rig.cards
-    async with reading(rig.reader) as work:
-        await work.is_now(ReaderState.READY)
+    async with at_work(rig) as work:
         await rig.hold(card)
         await work.tapped(1)
         await rig.unplug()
@@ -189,8 +188,7 @@ async def test_a_reader_unplugged_with_a_card_on_it_taps_nothing_out_of_nothing(
 async def test_a_cancelled_reader_has_given_its_device_back(rig: ReaderRig) -> None:
     before = held_open()
     for card in rig.cards[:3]:  # another each time: PC/SC takes one that is back within seconds for the same tap
-        async with reading(rig.reader) as work:
-            await work.is_now(ReaderState.READY)
+        async with at_work(rig) as work:
             await fence(rig, work, card)
         assert held_open() <= before
 
@@ -204,5 +202,5 @@ async def test_an_error_of_who_gets_the_taps_ends_the_reader(rig: ReaderRig) -> 
     with pytest.raises(LookupError, match="the tap loop is broken"):
         await work.ended()
     await rig.take_away(card)
-    async with reading(rig.reader) as again:
-        await again.is_now(ReaderState.READY)
+    async with at_work(rig):
+        assert work.taps == []

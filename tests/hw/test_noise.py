@@ -37,9 +37,9 @@ NOISE = 1_000_000
 HANG_S = 240
 AN_HOUR = 3600.0
 BACK_WITHIN_S = 5.0
-"""What is promised to a driver whose reader was unplugged. `REOPEN_S` is 0.1 here and 1 in a charger."""
+"""What is promised to a driver whose reader was unplugged. `REOPEN_S` is 0.01 here and 1 in a charger."""
 
-REOPEN_S = 0.1
+REOPEN_S = 0.01
 FENCE = "FFFFFFFFFF"
 
 

@@ -23,7 +23,7 @@ from tests.ocpi_server.pair_of_parties import Act, Pair, Party, go_on, pair_in
 
 KILLS = 25
 AT_ONCE = 4
-"""Kills of the campaign that run side by side."""
+"""Kills that run side by side."""
 THEIR_TOKENS = "emsp-"
 """What every token begins with that the fake issues."""
 MAY_HOLD_THEIR_TOKENS = {("peer", "their_token"), ("peer", "their_previous_token")}
@@ -186,8 +186,11 @@ async def test_party_killed_at_moments_of_every_exchange_leaves_a_way_to_go_on(t
     async with mother_of_all() as mother:
         stage, tally = Stage(mother, tmp_path), Tally()
         moments = [(scene, moment + 1) for scene in SCENES for moment in range(await stage.length(scene))]
-        for scene, moment in moments[:: len(moments) // KILLS + 1]:
-            await stage.kill(scene, moment, tally)
+        chosen = moments[:: len(moments) // KILLS + 1]
+        for first in range(0, len(chosen), AT_ONCE):
+            async with asyncio.TaskGroup() as side_by_side:
+                for scene, moment in chosen[first : first + AT_ONCE]:
+                    side_by_side.create_task(stage.kill(scene, moment, tally))
         assert tally.killed >= KILLS // 2
         assert tally.ways_on["both talk"] > 0
 

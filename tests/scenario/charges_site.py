@@ -19,6 +19,7 @@ from fakes.charger import Charger
 from fakes.emsp import FakeEmsp
 from fakes.modbus_meter import EnergyMeter, MeterLine
 from fakes.serial_line import SerialLine
+from tests.scenario.charge_world import PLACE
 
 PERSIST_WH = 50
 PRICE = "0.30"
@@ -301,11 +302,7 @@ def _configuration(site: Site, resume_within_s: float) -> str:
         party_id = "EXA"
         [location]
         id = "LOC1"
-        address = "Market Street 1"
-        city = "Exampleton"
-        country = "DEU"
-        latitude = "52.51631"
-        longitude = "13.37770"
+        {PLACE}
         [storage]
         directory = "{site.folder / "state"}"
         [clock]

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from fakes.demo_charge import PERSIST_WH
-from tests.scenario.world import command
+from tests.scenario.world import Finished, command
 
 # name: verdict, reason, source, relay
 EXPECTED: dict[str, tuple[str | None, str, str | None, str]] = {
@@ -38,9 +38,19 @@ TAPS = dict.fromkeys(EXPECTED, 1) | {"stop-same-card": 2, "stop-group-card": 2, 
 
 
 @pytest.fixture(scope="module")
-def output() -> str:
-    """What `demo --once --json` prints; once for all tests, for it plays for some seconds."""
-    finished = asyncio.run(command("demo", "--once", "--json"))
+def played() -> tuple[Finished, Finished]:
+    """`demo --once --json`, and without `--json`: once for all tests and beside each other, for they take long."""
+
+    async def both() -> tuple[Finished, Finished]:
+        return await asyncio.gather(command("demo", "--once", "--json"), command("demo", "--once"))
+
+    return asyncio.run(both())
+
+
+@pytest.fixture(scope="module")
+def output(played: tuple[Finished, Finished]) -> str:
+    """What `demo --once --json` prints."""
+    finished, _ = played
     assert (finished.code, finished.err) == (0, "")
     return finished.out
 
@@ -168,9 +178,9 @@ def test_cost_at_the_emsp_is_the_tariffs(steps: dict[str, dict[str, Any]]) -> No
 
 
 @pytest.fixture(scope="module")
-def text() -> str:
+def text(played: tuple[Finished, Finished]) -> str:
     """What `demo --once` prints for people."""
-    finished = asyncio.run(command("demo", "--once"))
+    _, finished = played
     assert (finished.code, finished.err) == (0, "")
     return finished.out
 

@@ -11,6 +11,7 @@ from agent.config import Config, parse
 from agent.model import EndReason
 from agent.runtime.housekeeping import STEADY_S
 from agent.storage import Stores, stores_of
+from tests.scenario.charge_world import PLACE
 from tests.scenario.ledger_books import EVSE, Books, Machine
 from tests.store.charge_samples import State
 from tests.store.samples import entry
@@ -36,11 +37,7 @@ def configured(folder: Path, *evses: str) -> Config:
         party_id = "EXA"
         [location]
         id = "LOC1"
-        address = "Market Street 1"
-        city = "Exampleton"
-        country = "DEU"
-        latitude = "52.51631"
-        longitude = "13.37770"
+        {PLACE}
         [storage]
         directory = "{folder}"
         keep_days = 30

@@ -166,7 +166,7 @@ def test_log_says_that_a_pause_begins_and_how_many_it_turned_away(caplog: pytest
     in_virtual_time(story)
     said = [(record.levelname, record.message) for record in caplog.records if "outlets" in record.name]
     assert said == [
-        ("WARNING", f"somebody may be guessing cards: {PAUSED[0]}"),
+        ("WARNING", f"reader left: somebody may be guessing cards: {PAUSED[0]}"),
         ("INFO", "reader left decides cards again; it has turned away 21"),
     ]
 

@@ -24,7 +24,24 @@ Factory = Callable[[Path], AbstractAsyncContextManager[_Rig_co]]
 """Called with an empty folder for this test."""
 
 
-class ReaderRig(Protocol):
+class Rig(Protocol):
+    """A device, and whoever can take it from its driver."""
+
+    @property
+    def cannot(self) -> Mapping[str, str]:
+        """Behaviour of its port (`tests.contract.behaviours`) -> why it can't be shown."""
+        ...
+
+    async def unplug(self) -> None:
+        """Take the device from the driver, or let it fail: cable, daemon, wires. What lies on it stays there."""
+        ...
+
+    async def plug(self) -> None:
+        """Give it back; a driver at work finds it within a moment (`reopen_s` is short here)."""
+        ...
+
+
+class ReaderRig(Rig, Protocol):
     """A reader, and whoever holds cards to it."""
 
     @property
@@ -37,11 +54,6 @@ class ReaderRig(Protocol):
         """At least three uids that it reads, none random, with bytes >= 0x80, of every length that it knows."""
         ...
 
-    @property
-    def cannot(self) -> Mapping[str, str]:
-        """Behaviour (`behaviours.Reads`) -> why it can't be shown."""
-        ...
-
     async def hold(self, card: str) -> None:
         """Put a card on the reader and keep it there; the device repeats it as it does.
 
@@ -52,33 +64,20 @@ class ReaderRig(Protocol):
         ...
 
     async def take_away(self, card: str) -> None:
-        """Take it away; return once a driver at work has noticed, or its removal time is over."""
+        """Take it away: a driver at work notices, or its removal time is over, before the same card is held again."""
         ...
 
     async def spoil(self) -> None:
         """Send one broken frame, or hold up a mute card: exactly one that the driver must count."""
         ...
 
-    async def unplug(self) -> None:
-        """Take the device from the driver: cable, daemon, wires. What lies on it stays there."""
-        ...
 
-    async def plug(self) -> None:
-        """Give it back; a driver at work finds it within a moment (`reopen_s` is short here)."""
-        ...
-
-
-class DisplayRig(Protocol):
+class DisplayRig(Rig, Protocol):
     """A display, and whoever stands before it."""
 
     @property
     def display(self) -> Display:
         """The driver."""
-        ...
-
-    @property
-    def cannot(self) -> Mapping[str, str]:
-        """Behaviour (`behaviours.Shows`) -> why it can't be shown."""
         ...
 
     def seen(self) -> tuple[str, ...]:
@@ -87,14 +86,6 @@ class DisplayRig(Protocol):
 
     async def settle(self) -> None:
         """Return once the display's writer has nothing more to do."""
-        ...
-
-    async def unplug(self) -> None:
-        """Take the device from the driver."""
-        ...
-
-    async def plug(self) -> None:
-        """Give it back."""
         ...
 
 
@@ -107,8 +98,8 @@ class AskedDisplayRig(Protocol):
         ...
 
 
-class RelayRig(Protocol):
-    """A relay, and somebody with a lamp behind its contact."""
+class RelayRig(Rig, Protocol):
+    """A relay, and somebody with a lamp behind its contact. What that does without a cable is the device's affair."""
 
     @property
     def relay(self) -> Relay:
@@ -120,11 +111,6 @@ class RelayRig(Protocol):
         """What watches over its cable; None where there is none to pull. The suite runs it."""
         ...
 
-    @property
-    def cannot(self) -> Mapping[str, str]:
-        """Behaviour (`behaviours.Switches`) -> why it can't be shown."""
-        ...
-
     def contact_closed(self) -> bool:
         """Whether current flows."""
         ...
@@ -133,30 +119,17 @@ class RelayRig(Protocol):
         """How often the contact has moved since the rig was entered."""
         ...
 
-    async def unplug(self) -> None:
-        """Pull the board's cable. What its contact does then is the device's affair."""
-        ...
-
-    async def plug(self) -> None:
-        """Put it back."""
-        ...
-
     def another(self) -> Relay:
         """A new driver object on the same device, as after a crash: the first is not detached, only forgotten."""
         ...
 
 
-class IndicatorRig(Protocol):
+class IndicatorRig(Rig, Protocol):
     """A light or a buzzer, and whoever looks and listens."""
 
     @property
     def indicator(self) -> Indicator:
         """The driver."""
-        ...
-
-    @property
-    def cannot(self) -> Mapping[str, str]:
-        """Behaviour (`behaviours.Indicates`) -> why it can't be shown."""
         ...
 
     def lit(self) -> str:
@@ -167,50 +140,33 @@ class IndicatorRig(Protocol):
         """Return, once the driver tells what it was last given, its whole pattern in words; "" is dark and silent."""
         ...
 
-    async def unplug(self) -> None:
-        """Let the device fail."""
-        ...
-
-    async def plug(self) -> None:
-        """Let it work again."""
-        ...
-
     async def stop(self) -> None:
         """End the driver's work, as the agent does when it ends. A rig is entered with the driver at work."""
         ...
 
 
-class PlugRig(Protocol):
-    """A plug sensor, and whoever drives up with a car."""
+class ContactRig(Rig, Protocol):
+    """A contact, and whoever moves it."""
+
+    async def set(self, *, closed: bool) -> None:
+        """Close it, or open it."""
+        ...
+
+    async def bounce(self) -> None:
+        """Let it bounce and come to rest as it was."""
+        ...
+
+
+class PlugRig(ContactRig, Protocol):
+    """A plug sensor, and whoever drives up with a car: `set(closed=True)` plugs it in."""
 
     @property
     def sensor(self) -> PlugSensor:
         """The driver; the suite runs it."""
         ...
 
-    @property
-    def cannot(self) -> Mapping[str, str]:
-        """Behaviour (`behaviours.Senses`) -> why it can't be shown."""
-        ...
 
-    async def set(self, *, closed: bool) -> None:
-        """Plug the car in, or out."""
-        ...
-
-    async def bounce(self) -> None:
-        """Let the contact bounce and come to rest as it was."""
-        ...
-
-    async def unplug(self) -> None:
-        """Take the device from the driver."""
-        ...
-
-    async def plug(self) -> None:
-        """Give it back."""
-        ...
-
-
-class FeedbackRig(Protocol):
+class FeedbackRig(ContactRig, Protocol):
     """A contactor's auxiliary contact, and the contactor: `set(closed=True)` moves it."""
 
     @property
@@ -218,39 +174,13 @@ class FeedbackRig(Protocol):
         """The driver; the suite runs it."""
         ...
 
-    @property
-    def cannot(self) -> Mapping[str, str]:
-        """Behaviour (`behaviours.Senses`) -> why it can't be shown."""
-        ...
 
-    async def set(self, *, closed: bool) -> None:
-        """Close the contactor, or open it."""
-        ...
-
-    async def bounce(self) -> None:
-        """Let the contact bounce and come to rest as it was."""
-        ...
-
-    async def unplug(self) -> None:
-        """Take the device from the driver."""
-        ...
-
-    async def plug(self) -> None:
-        """Give it back."""
-        ...
-
-
-class MeterRig(Protocol):
+class MeterRig(Rig, Protocol):
     """A meter, and the car that draws through it."""
 
     @property
     def meter(self) -> Meter:
         """The driver; the suite runs it."""
-        ...
-
-    @property
-    def cannot(self) -> Mapping[str, str]:
-        """Behaviour (`behaviours.Measures`) -> why it can't be shown."""
         ...
 
     async def draw(self, energy_wh: int) -> None:
@@ -259,12 +189,4 @@ class MeterRig(Protocol):
 
     async def spoil(self) -> None:
         """Let one reading come broken."""
-        ...
-
-    async def unplug(self) -> None:
-        """Take the device from the driver."""
-        ...
-
-    async def plug(self) -> None:
-        """Give it back."""
         ...

@@ -35,41 +35,49 @@ def unavailable() -> str | None:
 
 
 class PcscRig:
-    """The driver, the daemon, and the two places where a card can lie."""
+    """The driver, the daemon, and the two places where a card can lie.
+
+    pcscd looks at a place every 0.4 s: the next card goes to the other place while it has not seen the last one leave.
+    """
 
     def __init__(self, daemon: Pcscd, slots: tuple[CardSlot, CardSlot]) -> None:
         self.reader = PcscReader("front", "virtual pcd*", to_uid=hex_uid, removal_s=0.0, reopen_s=0.05)
         self.cards = CARDS
         self.cannot: dict[str, str] = {}
         self._daemon = daemon
-        self._slots = slots
+        self._places = dict(zip(READER_NAMES, slots, strict=True))
+        self._left: dict[str, str] = {}
+        """The card last taken from a place where pcscd need not have noticed yet; the place left longest ago first."""
 
     async def hold(self, card: str) -> None:
         """Put it where it lies already or where nothing does."""
-        if card not in {slot.uid for slot in self._slots}:
-            next(slot for slot in self._slots if slot.uid is None).present(card)
+        if card not in {slot.uid for slot in self._places.values()}:
+            (await self._free_place(card)).present(card)
 
     async def take_away(self, card: str) -> None:
-        """Take it away, not before a driver at work has read it, and wait until pcscd says so to everybody."""
-        for slot, name in zip(self._slots, READER_NAMES, strict=True):
+        """Take it away, not before a driver at work has read it. It is gone for everybody before it comes again."""
+        for name, slot in self._places.items():
             if slot.uid == card:
                 if self._daemon.running:
                     await self._read_once(slot)
-                await self._take_from(slot, name)
+                    self._left[name] = card
+                slot.remove()
 
     async def spoil(self) -> None:
         """Hold up a mute card until it was counted."""
-        slot, name = next((s, n) for s, n in zip(self._slots, READER_NAMES, strict=True) if s.uid is None)
+        slot = await self._free_place("")
         before = self.reader.bad_frames
         slot.present("04A1B2C3", Manner.MUTE)
         async with asyncio.timeout(HANG_S):
             while self.reader.bad_frames == before:  # noqa: ASYNC110  a counter has no event
                 await asyncio.sleep(_LOOK_S)
-        await self._take_from(slot, name)
+        slot.remove()
+        await asyncio.to_thread(wait_empty, next(name for name, each in self._places.items() if each is slot))
 
     async def unplug(self) -> None:
         """`kill -9`: to the driver the same as every cable pulled at once."""
         self._daemon.kill()
+        self._left.clear()
 
     async def plug(self) -> None:
         """Start it again."""
@@ -82,10 +90,17 @@ class PcscRig:
                 while not slot.uids_sent:  # noqa: ASYNC110  it is the emulator's thread that counts
                     await asyncio.sleep(_LOOK_S)
 
-    async def _take_from(self, slot: CardSlot, name: str) -> None:
-        slot.remove()
-        if self._daemon.running:
-            await asyncio.to_thread(wait_empty, name)
+    async def _free_place(self, card: str) -> CardSlot:
+        """Where nothing lies, for everybody; and nobody still believes that this card lies in the other place."""
+        free = [name for name, slot in self._places.items() if slot.uid is None]
+        longest = next((name for name in free if name not in self._left), None) or next(
+            name for name in self._left if name in free
+        )
+        for name in free:
+            if name in self._left and (name == longest or self._left[name] == card):
+                del self._left[name]
+                await asyncio.to_thread(wait_empty, name)
+        return self._places[longest]
 
 
 def wait_empty(reader: str) -> None:

@@ -143,6 +143,7 @@ class HidRig:
         return self._world.moves()
 
     def another(self) -> Relay:
+        self._bus.kill_programs()
         self._drivers.append(self._driver())
         return self._drivers[-1]
 
@@ -158,7 +159,14 @@ class HidRig:
                 driver.detach()
 
     def _driver(self) -> HidRelay:
-        return HidRelay(channel=CHANNEL, serial="QAAMZ", library=self._bus, answer_s=PATIENT_S, look_s=SOON_S)
+        return HidRelay(
+            channel=CHANNEL,
+            serial="QAAMZ",
+            library=self._bus,
+            hold=self._bus.hold,
+            answer_s=PATIENT_S,
+            look_s=SOON_S,
+        )
 
 
 @asynccontextmanager
