@@ -8,13 +8,16 @@ ARGS   ?=
 # The stamp carries what was installed: a changed pin installs anew, an unchanged one asks nobody.
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench campaign pictures extras install lock clean format
+.PHONY: demo test check bench campaign pictures extras deb install lock clean format
 
 demo: $(STAMP)
 	@$(BIN)/chargepoint-agent demo $(ARGS)
 
+# Most of it waits, for readers, daemons and deadlines: two processes take little more than half the time of one.
+WORKERS ?= 2
+
 test: $(STAMP)
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses=$(WORKERS) --dist=loadscope $(ARGS)
 
 check: $(STAMP)
 	$(BIN)/ruff format --check .
@@ -38,6 +41,10 @@ $(VENV)/.extras: $(STAMP) requirements/source.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --only-binary :all: -r requirements/source-build.txt
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-build-isolation --no-binary :all: -r requirements/source.txt
 	@touch $(VENV)/.extras
+
+# For the Debian release and the machine that it runs on, with Debian's own Python; docs/install.md.
+deb:
+	@systemd/build-deb
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -1,6 +1,7 @@
 """What the commands have in common: options, the configuration, the log, and errors as one line."""
 
 import logging
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -69,9 +70,10 @@ def log_to_stderr(level: str) -> None:
 
 def log_in_background(level: str) -> None:
     """The same without ever waiting for whoever reads it; what nobody caught goes the same way."""
-    from agent.commands.background_log import BackgroundLog
+    from agent.commands.background_log import log_of
 
-    logging.basicConfig(handlers=[BackgroundLog(sys.stderr.fileno())], level=level.upper(), format=_LOG_FORMAT)
+    handlers = [log_of(sys.stderr.fileno(), os.environ)]
+    logging.basicConfig(handlers=handlers, level=level.upper(), format=_LOG_FORMAT)
     log = logging.getLogger("chargepoint-agent")
     sys.excepthook = lambda kind, error, trace: log.critical("ended by a fault", exc_info=(kind, error, trace))
     _keep_uids_out()

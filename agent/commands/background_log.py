@@ -1,18 +1,27 @@
 """The log of a running agent: lines for standard error that keep nobody waiting, whoever reads them or does not.
 
-A pipe that nobody empties, or a terminal that was stopped, blocks its writer: here that is a thread of its own.
+A pipe that nobody empties, or a terminal that was stopped, blocks its writer: here that is a thread of its own. Where
+standard error is systemd's journal, the log goes there in its own way, with fields: `agent.service.journal_log`.
 """
 
 import logging
 import os
 import threading
 from collections import deque
+from collections.abc import Mapping
+
+from agent.service.journal_log import JournalLog, is_journal
 
 CAPACITY = 2000
 """Lines that wait to be read; some 300 KB. What comes on top is counted instead of kept."""
 
 END_S = 1.0
 """How long the rest may take at the end of the process; what nobody reads by then is lost."""
+
+
+def log_of(descriptor: int, environment: Mapping[str, str]) -> logging.Handler:
+    """The log for a standard error: `JournalLog` where that is the journal, else lines in the background."""
+    return JournalLog() if is_journal(descriptor, environment) else BackgroundLog(descriptor)
 
 
 class BackgroundLog(logging.Handler):
