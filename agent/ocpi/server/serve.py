@@ -33,6 +33,9 @@ _MOST_CONNECTIONS = 256
 _MOST_TLS_CONNECTIONS = 64
 """Each costs 300 KiB, even before its handshake, most of it a buffer that asyncio has for what it reads."""
 
+_DATE_S = 1.0
+"""RFC 9110, 6.6.1: an answer's date has no fractions of a second."""
+
 _STOP_S = 5.0
 """How long a request under way may take once the server is to stop."""
 
@@ -91,7 +94,7 @@ class OcpiServer:
             await asyncio.shield(serving)
         finally:
             door.close()
-            self._server.should_exit = True
+            self._server.stop()
             try:
                 await serving
             finally:
@@ -114,7 +117,31 @@ class OcpiServer:
 
 
 class _Server(uvicorn.Server):
-    """Only what serves: the signals and the listening are ours."""
+    """Only what serves: the signals, the listening and the end are ours.
+
+    uvicorn looks ten times a second whether it is to end, and waits twice a tenth of one when it does.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._ending = asyncio.Event()
+
+    def stop(self) -> None:
+        """End soon; requests under way are finished first."""
+        self.should_exit = True
+        self._ending.set()
+
+    async def main_loop(self) -> None:
+        """Keep the date of the answers right, until told to stop."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DATE_S):
+                    await self._ending.wait()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Finish what is under way; where nothing is, nothing is waited for."""
+        if self.server_state.connections or self.server_state.tasks:
+            await super().shutdown(sockets)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:  # noqa: ARG002 - the door has it
         self.servers = []
