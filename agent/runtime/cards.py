@@ -9,6 +9,7 @@ import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import Protocol
 from uuid import uuid4
 
@@ -41,6 +42,19 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class TapTimes:
+    """Where the time of a decided tap went, from the uid's last byte to the relay, in milliseconds."""
+
+    waiting_ms: float
+    """Behind the cards before it."""
+    whitelist_ms: float
+    peer_ms: float
+    """For the peers' answers; next to nothing where none was asked."""
+    record_ms: float
+    relay_ms: float
+
+
+@dataclass(frozen=True, slots=True)
 class Settled:
     """A tap that is over, for whoever watches: `switched_at` is the loop time after the relay was commanded."""
 
@@ -48,6 +62,8 @@ class Settled:
     entry: Entry
     authorization_id: int | None
     switched_at: float
+    times: TapTimes | None = None
+    """None of a card that needed no decision: one that stops a charge, or is refused by what stands here."""
 
 
 class Machine(Protocol):
@@ -190,7 +206,8 @@ class Cards:
                 decision = refusal(fault, f"was accepted, but {fault}: {decision.detail}", decision)
                 self._display.verdict(decision)
             entry = self._entries.decided(tap, decision, decided.correlation_id)
-        self._settled(tap, entry, recording.result() if succeeded(recording) else None, switched_at)
+        times = _times(tap, decided, handed_in_at, switched_at)
+        self._settled(tap, entry, recording.result() if succeeded(recording) else None, switched_at, times)
         if decided.late is not None:
             self._aftermath.take_late(
                 recording, decision, decided.late, on_joined=self._joined_late, on_refused=self._refused_late
@@ -283,13 +300,28 @@ class Cards:
             return None
         return Text.CHARGING if self._machine.state.plug is Plug.IN else Text.PLUG_IN
 
-    def _settled(self, tap: Tap, entry: Entry, authorization_id: int | None, switched_at: float) -> None:
+    def _settled(
+        self,
+        tap: Tap,
+        entry: Entry,
+        authorization_id: int | None,
+        switched_at: float,
+        times: TapTimes | None = None,
+    ) -> None:
         log.info(
             "evse=%s card=%s %s %s by %s in %.1f ms, reader %s, authorization %s, correlation=%s: %s",
             self._evse_uid, masked(tap.uid), entry.verdict, entry.reason, entry.source,
             (switched_at - tap.at) * 1000, tap.reader, authorization_id, entry.correlation_id, sanitise(entry.detail),
         )  # fmt: skip
-        self._on_settled(Settled(tap, entry, authorization_id, switched_at))
+        self._on_settled(Settled(tap, entry, authorization_id, switched_at, times))
 
     def _time(self) -> float:
         return asyncio.get_running_loop().time()
+
+
+def _times(tap: Tap, decided: Decided, recorded_at: float, switched_at: float) -> TapTimes | None:
+    """`recorded_at`: when the record was on disk, or had failed."""
+    if decided.began_at is None or decided.found_at is None or decided.decided_at is None:
+        return None
+    steps = (tap.at, decided.began_at, decided.found_at, decided.decided_at, recorded_at, switched_at)
+    return TapTimes(*(max(0.0, (end - begin) * 1000) for begin, end in pairwise(steps)))

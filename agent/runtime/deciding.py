@@ -41,6 +41,12 @@ class Decided:
     correlation_id: str
     """Of the questions to peers."""
     late: Late | None = None
+    began_at: float | None = None
+    """Loop times: when the whitelist was asked …"""
+    found_at: float | None = None
+    """… when it had answered …"""
+    decided_at: float | None = None
+    """… and when the decision was made. None of a card that was not decided by them."""
 
 
 class Decider:
@@ -78,7 +84,10 @@ class Decider:
         """By the deadline, less what the record and the relay need. `on_asking` is called if a peer must be asked."""
         if tap.is_random:
             return Decided(_refused_as_random(tap), correlation_id)
+        loop = asyncio.get_running_loop()
+        began_at = loop.time()
         rows = await self._find(tap)
+        found_at = loop.time()
         step = plan_blind() if rows is None else plan(rows, self._policy, self._now())
         late: Late | None = None
         if isinstance(step, Ask):
@@ -87,7 +96,7 @@ class Decider:
             step, late = settle(step, answers.given), answers.late
         if rows is None:
             step = replace(step, detail=f"the whitelist could not be read; {step.detail}")
-        return Decided(step, correlation_id, late)
+        return Decided(step, correlation_id, late, began_at, found_at, loop.time())
 
     async def groups(self, tap: Tap) -> frozenset[str]:
         """The groups that the card is listed in; none where the whitelist can't be read, or the uid is random."""

@@ -27,6 +27,23 @@ async def test_bytes_on_the_line_close_the_relay_and_leave_a_record_and_a_text(t
         assert display.getvalue().endswith("[DE*EXA*E1] Card accepted | Please plug in\n")
 
 
+async def test_where_the_time_of_a_tap_went_is_told_with_it(tmp_path: Path) -> None:
+    release = asyncio.Event()
+    async with world(tmp_path, {A: NEVER}) as here:
+        here.emsp.set_weather(held(release), on=Part.AUTHORIZE)
+        here.lines[0].present(A)
+        await here.emsp.arrived(1, Part.AUTHORIZE)
+        await asyncio.sleep(0.05)
+        release.set()
+        settled = await here.settled()
+        times = settled.times
+        assert times is not None
+        assert times.peer_ms >= 50
+        steps = times.waiting_ms, times.whitelist_ms, times.peer_ms, times.record_ms, times.relay_ms
+        assert min(steps) >= 0
+        assert abs(sum(steps) - (settled.switched_at - settled.tap.at) * 1000) < 0.001
+
+
 async def test_same_card_again_opens_the_relay_and_ends_the_record(tmp_path: Path) -> None:
     async with world(tmp_path, {A: ALWAYS}) as here:
         first = await here.tap(A)
