@@ -66,7 +66,10 @@ async def run_agent(config: Config, config_path: Path) -> None:
         await asyncio.gather(running, stopping, reloading, return_exceptions=True)
         if not running.cancelled():
             running.result()  # it never ends by itself: whatever broke it must not pass for a good end
-        log.info("stopped; every relay is open")
+        if faulty := [uid for uid, evse in agent.evses.items() if evse.relay_fault]:
+            log.critical("stopped; the relays of %s may be closed, see above", ", ".join(faulty))
+        else:
+            log.info("stopped; every relay is open")
 
 
 def _has_terminal() -> bool:
