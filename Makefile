@@ -61,13 +61,18 @@ $(STAMP): requirements/run.txt requirements/dev.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 
+PINNED := build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links
+
 # The pins, for every Python and machine the project knows, with hashes and without addresses.
 lock: $(STAMP)
 	$(PYTHON) -m venv build/lock && build/lock/bin/pip install --quiet uv
-	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links pyproject.toml -o requirements/run.txt
-	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links -c requirements/run.txt --group dev --group build -o requirements/dev.txt
-	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --group source -o requirements/source.txt
-	build/lock/bin/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-annotate --no-header --no-emit-index-url --no-emit-find-links --group source-build -o requirements/source-build.txt
+	$(PINNED) pyproject.toml -o requirements/run.txt
+	$(PINNED) -c requirements/run.txt --group dev --group build -o requirements/dev.txt
+	$(PINNED) --group source -o requirements/source.txt
+	$(PINNED) --group source-build -o requirements/source-build.txt
+	$(PINNED) -c requirements/run.txt -c requirements/dev.txt --extra gpio --extra display --extra hid pyproject.toml -o requirements/package.txt
+	$(PINNED) -c requirements/dev.txt -c requirements/source-build.txt --group build --group source-build -o requirements/package-build.txt
+	echo 'spidev>=3.6' | $(PINNED) - -o requirements/spi.txt
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis
