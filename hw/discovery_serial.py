@@ -9,7 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final
 
-from hw.discovery_sysfs import Roots, UsbDevice, stable_name, text, usb_device_of
+from hw.discovery_sysfs import Roots, UsbDevice, stable_name, text, usb_device_of, with_twins
 
 
 class Usual(StrEnum):
@@ -65,36 +65,38 @@ class SerialPort:
     """A serial port that is there."""
 
     path: Path
-    """The name that stays, where there is one: by-id for USB, `serial0` for a Raspberry Pi's own."""
+    """The name that stays, where there is one: by-id for USB, by-path with a twin, `serial0` for a Raspberry Pi's."""
     node: Path
     usb: UsbDevice | None = None
     adapter: Adapter = UNKNOWN
     is_console: bool = False
     """The kernel writes its messages there."""
+    has_twin: bool = False
+    """Another adapter can't be told from this one but by the socket that it is plugged into."""
 
 
 def serial_ports(roots: Roots) -> Iterator[SerialPort]:
     """Those that have a chip, by their nodes."""
     consoles = text(roots.sys / "class/tty/console/active").split()
+    found = [(folder.name, usb_device_of(folder / "device")) for folder in _with_a_chip(roots)]
+    twins = with_twins(usb for _, usb in found)
+    for name, usb in found:
+        node, has_twin = roots.dev / name, usb is not None and usb.folder in twins
+        adapter = UART if usb is None else ADAPTERS.get((usb.vendor, usb.product), UNKNOWN)
+        yield SerialPort(_stable(node, roots, has_twin=has_twin), node, usb, adapter, name in consoles, has_twin)
+
+
+def _with_a_chip(roots: Roots) -> Iterator[Path]:
     for folder in sorted((roots.sys / "class/tty").glob("*")):
         # A virtual terminal has no device behind it.
         if not (folder / "device").exists() or text(folder / "type") == _NO_UART:
             continue
-        node = roots.dev / folder.name
-        if not node.exists():
-            continue
-        usb = usb_device_of(folder / "device")
-        yield SerialPort(
-            _stable(node, roots),
-            node,
-            usb,
-            UART if usb is None else ADAPTERS.get((usb.vendor, usb.product), UNKNOWN),
-            folder.name in consoles,
-        )
+        if (roots.dev / folder.name).exists():
+            yield folder
 
 
-def _stable(node: Path, roots: Roots) -> Path:
-    if by_id := stable_name(node, roots.dev / "serial/by-id"):
-        return by_id
+def _stable(node: Path, roots: Roots, *, has_twin: bool) -> Path:
+    if link := stable_name(node, roots.dev / ("serial/by-path" if has_twin else "serial/by-id")):
+        return link
     aliases = (roots.dev / name for name in ("serial0", "serial1"))
     return next((alias for alias in aliases if alias.exists() and alias.resolve() == node.resolve()), node)

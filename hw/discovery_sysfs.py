@@ -5,7 +5,8 @@ as empty.
 """
 
 import os
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,8 +68,18 @@ def usb_device_of(device: Path) -> UsbDevice | None:
     return None
 
 
+def with_twins(devices: Iterable[UsbDevice | None]) -> frozenset[Path]:
+    """The folders of those that another one has the same ids and serial number as, which mostly is none.
+
+    udev makes one link by-id for all of them, and it leads to whichever came last: another one after the next boot.
+    """
+    by_folder = {each.folder: (each.vendor, each.product, each.serial) for each in devices if each is not None}
+    count = Counter(by_folder.values())
+    return frozenset(folder for folder, ids in by_folder.items() if count[ids] > 1)
+
+
 def stable_name(node: Path, folder: Path) -> Path | None:
-    """The link in `folder` (by-id) that leads to a device node now; None where udev has made none."""
+    """The link in `folder` (by-id, by-path) that leads to a device node now; None where udev has made none."""
     try:
         links = sorted(folder.iterdir())
     except OSError:

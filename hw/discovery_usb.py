@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from hw.discovery_sysfs import Roots, UsbDevice, stable_name, text, usb_devices
+from hw.discovery_sysfs import Roots, UsbDevice, stable_name, text, usb_device_of, usb_devices, with_twins
 
 _KEYS_TYPED: Final = (11, 28)
 """linux/input-event-codes.h: KEY_0 and KEY_ENTER. Who has no digits is a power button, a mouse, or volume keys."""
@@ -35,13 +35,15 @@ class Keyboard:
     """An input that can type digits and Enter: a keyboard, or a reader that passes for one."""
 
     path: Path
-    """The name that stays, where udev has made one."""
+    """The name that stays, where udev has made one: by-id, by-path with a twin."""
     node: Path
     title: str
     vendor: int
     product: int
     known_as: str = ""
     """What has been sold under its ids; empty where they are not known for a reader."""
+    has_twin: bool = False
+    """Another one can't be told from this one but by the socket that it is plugged into."""
 
     @property
     def usb_id(self) -> str:
@@ -67,13 +69,19 @@ class HidRelayBoard:
 
 def keyboards(roots: Roots) -> Iterator[Keyboard]:
     """Every input that can type a card's number."""
-    for folder in sorted((roots.sys / "class/input").glob("event*"), key=lambda path: int(path.name[5:] or 0)):
-        device, node = folder / "device", roots.dev / "input" / folder.name
-        if node.exists() and types_numbers(text(device / "capabilities/key")):
-            vendor, product = (_hex(text(device / "id" / name)) for name in ("vendor", "product"))
-            path = stable_name(node, roots.dev / "input/by-id") or node
-            known_as = WEDGES.get((vendor, product), "")
-            yield Keyboard(path, node, text(device / "name"), vendor, product, known_as)
+    folders = sorted((roots.sys / "class/input").glob("event*"), key=lambda path: int(path.name[5:] or 0))
+    typing = [
+        (roots.dev / "input" / folder.name, folder / "device", usb_device_of(folder / "device"))
+        for folder in folders
+        if (roots.dev / "input" / folder.name).exists() and types_numbers(text(folder / "device/capabilities/key"))
+    ]
+    twins = with_twins(usb for _, _, usb in typing)
+    for node, device, usb in typing:
+        vendor, product = (_hex(text(device / "id" / name)) for name in ("vendor", "product"))
+        has_twin = usb is not None and usb.folder in twins
+        path = stable_name(node, roots.dev / ("input/by-path" if has_twin else "input/by-id")) or node
+        known_as = WEDGES.get((vendor, product), "")
+        yield Keyboard(path, node, text(device / "name"), vendor, product, known_as, has_twin)
 
 
 def types_numbers(bitmap: str) -> bool:

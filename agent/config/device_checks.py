@@ -18,6 +18,7 @@ from agent.config.reader_sections import (
     Id12laSection,
     KeyboardSection,
     LineReaderSection,
+    PcscSection,
     Pn532Section,
     Rdm6300Section,
     ReaderSection,
@@ -32,6 +33,7 @@ def check_devices(config: Config, path: Path) -> None:
     """Pins, lines and boards are each one device's, and what finds a device is there. Raises ConfigError."""
     for reader in config.reader:
         _check_reader(reader, f'{path}: reader "{reader.name}"')
+    _check_pcsc(config, path)
     _check_pins(config, path)
     _check_displays(config, path)
     _check_lines(config, path)
@@ -60,6 +62,22 @@ def _check_reader(reader: ReaderSection, where: str) -> None:
             raise ConfigError(f"{where}: pattern: expected a regular expression: {error}") from error
     if isinstance(reader, KeyboardSection) and [reader.device, reader.usb, reader.title].count(None) != 2:
         raise ConfigError(f"{where}: expected one of device, usb and title; `readers` lists what is plugged in")
+
+
+def _check_pcsc(config: Config, path: Path) -> None:
+    """A card is a tap at one reader. What other patterns have in common is for `doctor`, which sees the readers."""
+    owners: dict[str, str] = {}
+    for reader in config.reader:
+        if not isinstance(reader, PcscSection):
+            continue
+        match = reader.match.casefold()
+        if owners and (match in owners or "*" in {match, *owners}):
+            other = owners.get(match) or owners.get("*") or next(iter(owners.values()))
+            raise ConfigError(
+                f'{path}: reader "{reader.name}": match: "{reader.match}" fits readers of "{other}", too: each card '
+                "there would be a tap at both; expected a match of its own, `readers` shows one for each"
+            )
+        owners[match] = reader.name
 
 
 # ---- pins

@@ -50,6 +50,7 @@ class LineReaderSection(ReaderSettings, frozen=True, kw_only=True, tag_field="ki
     pattern: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] = "[0-9A-Fa-f]{8,20}"
     digits: Digits = "hex"
     number_bytes: NumberBytes | None = None
+    sends_reversed: bool = False
     random_uids: RandomUids = "accept"
 
 
@@ -79,6 +80,7 @@ class KeyboardSection(ReaderSettings, frozen=True, kw_only=True, tag_field="kind
     layout: Literal["us", "de", "fr"] = "us"
     digits: Digits = "decimal"
     number_bytes: NumberBytes | None = None
+    sends_reversed: bool = False
     random_uids: RandomUids = "accept"
 
 
@@ -88,6 +90,7 @@ class WiegandSection(ReaderSettings, frozen=True, kw_only=True, tag_field="kind"
     data0: Gpio
     data1: Gpio
     bits: Literal[26, 34] | None = None
+    sends_reversed: bool = False
     random_uids: RandomUids = "accept"
 
 

@@ -30,9 +30,9 @@ class UidFormat:
     """
 
     reverse: bool = False
-    """Readers differ in which end of a uid they send first."""
+    """Lists differ in which end of a uid they write first. (What a reader turns round its driver turns back.)"""
     keep_last: int | None = None
-    """At most so many bytes from the end, as the reader sends them: 4 drops the maker's byte of an EM4100 card."""
+    """At most so many bytes from the end, as the driver hands them over: 4 drops the maker's byte of an EM4100 card."""
     decimal_digits: int | None = None
     """None: hex. Else the number in decimal with leading zeros: 10 is what EM4100 cards have printed on them."""
     facility_digits: tuple[int, int] | None = None

@@ -74,7 +74,7 @@ def _reader_of(section: ReaderSection) -> Reader:
                 section.name, section.port, pattern=section.pattern, digits=section.digits,
                 number_bytes=section.number_bytes, to_uid=to_uid,
                 baudrate=section.baudrate, removal_s=removal_s, debounce_s=debounce_s, reopen_s=reopen_s,
-                flag_random=flag_random,
+                flag_random=flag_random, sends_reversed=section.sends_reversed,
             )  # fmt: skip
         case Pn532Section():
             from hw.readers.pn532_reader import Pn532Reader
@@ -99,6 +99,7 @@ def _reader_of(section: ReaderSection) -> Reader:
                 layout=section.layout, digits=section.digits,
                 number_bytes=section.number_bytes, to_uid=to_uid, removal_s=removal_s,
                 debounce_s=debounce_s, reopen_s=reopen_s, flag_random=flag_random,
+                sends_reversed=section.sends_reversed,
             )  # fmt: skip
         case WiegandSection():
             from hw.readers.wiegand_reader import WiegandReader
@@ -106,6 +107,7 @@ def _reader_of(section: ReaderSection) -> Reader:
             return WiegandReader(
                 section.name, data0=section.data0, data1=section.data1, bits=section.bits, to_uid=to_uid,
                 removal_s=removal_s, debounce_s=debounce_s, reopen_s=reopen_s, flag_random=flag_random,
+                sends_reversed=section.sends_reversed,
             )  # fmt: skip
 
 

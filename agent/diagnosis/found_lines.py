@@ -50,12 +50,20 @@ class Listed:
 
 @dataclass(slots=True)
 class _Names:
-    """Each reader gets a name of its own, so that the lines of two can stand in one file."""
+    """Each device gets a name of its own, so that the lines of two can stand in one file."""
 
-    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    _readers: Iterator[int] = field(default_factory=lambda: count(1))
+    _meters: Iterator[int] = field(default_factory=lambda: count(1))
+    _boards: Iterator[int] = field(default_factory=lambda: count(1))
 
     def next(self) -> str:
-        return f"reader-{next(self._numbers)}"
+        return f"reader-{next(self._readers)}"
+
+    def next_meter(self) -> str:
+        return f"meter-{next(self._meters)}"
+
+    def next_board(self) -> str:
+        return f"board-{next(self._boards)}"
 
 
 def listed(found: Found, lacking: Lacking, missing_extra: Callable[[str], str | None]) -> list[Listed]:
@@ -65,7 +73,7 @@ def listed(found: Found, lacking: Lacking, missing_extra: Callable[[str], str | 
         *_pcsc(found, names),
         *(_keyboard(each, names, lacking, missing_extra) for each in found.keyboards),
         *(_serial(each, names, lacking) for each in found.serial),
-        *(_hid(each, missing_extra) for each in found.hid_relays),
+        *(_hid(each, names, missing_extra, several=len(found.hid_relays) > 1) for each in found.hid_relays),
         *(_i2c(each, lacking) for each in found.i2c),
         *(_gpio(each, names, lacking) for each in found.gpio),
     ]
@@ -110,21 +118,27 @@ def _keyboard(
 ) -> Listed:
     known = f"sold as: {keyboard.known_as}" if keyboard.known_as else "a keyboard, or a reader that types like one"
     extra = missing_extra("keyboard")
+    stays = keyboard.path != keyboard.node
     notes = [f"may be a card reader ({known}); the agent grabs what is named here: not the keyboard that you type on"]
     if extra:
         notes.append(f"needs the extra {extra} of this program, which is not installed")
-    stays = keyboard.path != keyboard.node
+    if keyboard.has_twin:
+        notes.append(_TWIN if stays else _NAMELESS_TWIN)
     which = {"device": str(keyboard.path)} if stays else {"usb": keyboard.usb_id}
     table = _table("[[reader]]", name=names.next(), kind="keyboard", **which)
     subject = f"keyboard {keyboard.title} ({keyboard.usb_id}), {keyboard.path}"
     return Listed("keyboard", subject, str(keyboard.path), (*notes, *_rights(keyboard.node, lacking)), (table,))
 
 
-def _hid(board: HidRelayBoard, missing_extra: Callable[[str], str | None]) -> Listed:
+def _hid(board: HidRelayBoard, names: _Names, missing_extra: Callable[[str], str | None], *, several: bool) -> Listed:
     extra = missing_extra("hid")
     notes = [f"needs the extra {extra} of this program, which is not installed"] if extra else []
+    serial = ""
+    if several:  # the board alone knows its serial, and it tells by a report of its own
+        serial = f"serial = {_quoted(names.next_board())}, "
+        notes.append("one of several boards: the agent's log names their serials; put the board's in place of this one")
     relays = tuple(
-        f'# in [[evse]]:\nrelay = {{ kind = "hid", channel = {number} }}'
+        f'# in [[evse]]:\nrelay = {{ kind = "hid", {serial}channel = {number} }}'
         for number in range(1, (board.channels or 1) + 1)
     )
     return Listed("hid", f"relay board {board.usb.title} ({board.usb.usb_id})", "", tuple(notes), relays)
@@ -149,6 +163,8 @@ def _serial(port: SerialPort, names: _Names, lacking: Lacking) -> Listed:
     notes = [f"may be {', '.join(_MAY_BE[each] for each in port.adapter.usual)}"]
     if port.is_console:
         notes.append("the kernel writes its messages there: take console= out of its command line before using it")
+    if port.has_twin:
+        notes.append(_TWIN if port.path != port.node else _NAMELESS_TWIN)
     path = str(port.path)
     kinds = [each for each in port.adapter.usual if each in _READERS]
     others = f"  # or {', '.join(kinds[1:])}" if len(kinds) > 1 else ""
@@ -157,7 +173,9 @@ def _serial(port: SerialPort, names: _Names, lacking: Lacking) -> Listed:
     if Usual.LCUS in port.adapter.usual:
         tables.append(f'# in [[evse]]:\nrelay = {{ kind = "lcus", port = {_quoted(path)}, channel = 1 }}')
     if Usual.MODBUS in port.adapter.usual:
-        tables.append(_table("[[meter]]", name="meter-1", kind="modbus", port=path, model="sdm630"))
+        meter = names.next_meter()
+        table = _table("[[meter]]", name=meter, kind="modbus", port=path, model="sdm630")
+        tables.append(f"# and in [[evse]]: meter = {_quoted(meter)}\n{table}")
     subject = f"serial port {path}: {chip}{usb}"
     return Listed("serial", subject, path, (*notes, *_rights(port.node, lacking)), tuple(tables))
 
@@ -198,6 +216,9 @@ def _gpio(chip: GpioChip, names: _Names, lacking: Lacking) -> Listed:
 
 
 # ---- words
+
+_TWIN = "another one there is the same but for its socket: the name goes by that, so leave each where it is"
+_NAMELESS_TWIN = "another one there is the same, and no name of it stays: after a boot the two may have changed places"
 
 
 def _rights(node: Path, lacking: Lacking) -> tuple[str, ...]:

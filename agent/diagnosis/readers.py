@@ -1,8 +1,11 @@
 """Each reader of the configuration: is its device there, and may it be used?"""
 
 import os
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterator, Sequence
 from fnmatch import fnmatchcase
+from itertools import combinations
+from pathlib import Path
 
 from agent.config import KeyboardSection, PcscSection, ReaderSection, WiegandSection
 from agent.diagnosis.finding import Finding, Level, bad, good, warning
@@ -10,6 +13,7 @@ from agent.diagnosis.rights import lacking
 from agent.diagnosis.serial_lines import line_finding
 from hw.discovery_libraries import missing_extra
 from hw.discovery_pcsc import SOCKET, PcscFound, needs_rule, pcsc_readers
+from hw.discovery_serial import SerialPort, serial_ports
 from hw.discovery_sysfs import Roots
 from hw.discovery_usb import ChipCardReader, Keyboard, chip_card_readers, keyboards
 
@@ -25,9 +29,14 @@ def reader_findings(section: ReaderSection, roots: Roots, *, agent_runs: Callabl
         case WiegandSection():
             return []  # two pins, looked at with all others
         case KeyboardSection():
-            return [keyboard_finding(section, list(keyboards(roots))), *library_findings(subject, "keyboard")]
+            there = list(keyboards(roots))
+            twins = twin_findings(subject, section.device, there)
+            return [keyboard_finding(section, there), *twins, *library_findings(subject, "keyboard")]
         case _:
-            return [line_finding(subject, section.port, section.baudrate, agent_runs=agent_runs)]
+            return [
+                line_finding(subject, section.port, section.baudrate, agent_runs=agent_runs),
+                *twin_findings(subject, section.port, list(serial_ports(roots))),
+            ]
 
 
 def library_findings(subject: str, kind: str, level: Level = Level.BAD) -> list[Finding]:
@@ -37,6 +46,22 @@ def library_findings(subject: str, kind: str, level: Level = Level.BAD) -> list[
         return []
     remedy = f"install this program with its extra {extra} (pip install '.[{extra}]' where its source is)"
     return [Finding(level, subject, f"the library for a {kind} is not installed", remedy)]
+
+
+def twin_findings(
+    subject: str, configured: str | None, there: Sequence[SerialPort] | Sequence[Keyboard]
+) -> list[Finding]:
+    """Whether the name that a device is configured by may lead to another one after the next boot."""
+    if configured is None or Path(configured).parent.name != "by-id":
+        return []
+    for each in there:
+        if each.has_twin and os.path.realpath(configured) == os.path.realpath(each.node):
+            said = (
+                f"{configured} leads to another device after the next boot: there are several without a serial number"
+            )
+            own = each.path if each.path != each.node else f"{Path(configured).parents[1] / 'by-path'}/…"
+            return [warning(subject, said, f"{own} names this one by the socket that it is plugged into")]
+    return []
 
 
 def keyboard_finding(section: KeyboardSection, there: Sequence[Keyboard]) -> Finding:
@@ -72,7 +97,39 @@ def pcsc_findings(sections: Sequence[PcscSection], roots: Roots) -> list[Finding
         pcscd_finding(found, socket_there=SOCKET.exists()),
         *rule_findings(needs_rule(), is_root=os.geteuid() == 0),
         *(matching_finding(section, found, list(chip_card_readers(roots))) for section in sections),
+        *overlap_findings(sections, found.readers),
+        *number_findings(sections, found.readers),
     ]
+
+
+def overlap_findings(sections: Sequence[PcscSection], names: Sequence[str]) -> Iterator[Finding]:
+    """Whether a card at one reader would be a tap of two: it would start a charge at two EVSEs."""
+    for name in names:
+        fitting = [section for section in sections if _fits(section, name)]
+        if len(fitting) > 1:
+            said = f"{name} fits {' and '.join(each.name for each in fitting)}"
+            remedy = "give each a match of its own; chargepoint-agent readers has one for each reader that is there"
+            yield bad("pcsc readers", f"{said}: each card there would be a tap at all of them", remedy)
+
+
+def number_findings(sections: Sequence[PcscSection], names: Sequence[str]) -> Iterator[Finding]:
+    """Whether two sections tell their readers apart by nothing but the numbers that pcscd gives."""
+    of = {section.name: [name for name in names if _fits(section, name)] for section in sections}
+    for (one, ones), (other, others) in combinations(of.items(), 2):
+        if any(_differ_in_number(a, b) for a in ones for b in others):
+            said = f"{one} and {other} differ in pcscd's number alone, which goes by the order in which they are found"
+            remedy = "take readers of two models, or with a serial number in their names, or try each after a boot"
+            yield warning("pcsc readers", said, remedy)
+
+
+def _differ_in_number(one: str, other: str) -> bool:
+    """Whether these are two readers of one model: behind it pcscd puts the reader's number and that of its slot."""
+    a, b = (re.fullmatch(r"(.*) ([0-9A-F]{2}) [0-9A-F]{2}", name) for name in (one, other))
+    return a is not None and b is not None and a[1] == b[1] and a[2] != b[2]
+
+
+def _fits(section: PcscSection, name: str) -> bool:
+    return fnmatchcase(name.casefold(), section.match.casefold())
 
 
 def pcscd_finding(found: PcscFound, *, socket_there: bool) -> Finding:
@@ -97,7 +154,7 @@ def rule_findings(needed: bool | None, *, is_root: bool) -> list[Finding]:  # no
 def matching_finding(section: PcscSection, found: PcscFound, on_usb: Sequence[ChipCardReader]) -> Finding:
     """Which readers one table takes."""
     subject = f"reader {section.name}"
-    matching = [name for name in found.readers if fnmatchcase(name.casefold(), section.match.casefold())]
+    matching = [name for name in found.readers if _fits(section, name)]
     if matching:
         return good(subject, f'"{section.match}" fits {", ".join(matching)}')
     if found.trouble is not None:

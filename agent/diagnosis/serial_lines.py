@@ -28,6 +28,21 @@ def node_finding(subject: str, node: Path, *, level: Level = Level.BAD) -> Findi
     return good(subject, f"{node} is there and may be opened")
 
 
+def serial_finding(subject: str, node: Path, *, level: Level = Level.BAD) -> Finding:
+    """The same for a line that is not to be opened: is it one at all?"""
+    finding = node_finding(subject, node, level=level)
+    if finding.level is Level.GOOD and not _is_tty(node):
+        return Finding(level, subject, f"{node} is no serial port", "chargepoint-agent readers lists those there are")
+    return finding
+
+
+def _is_tty(node: Path) -> bool:
+    """By what the kernel says of it; one that it does not list, such as a pseudo-terminal, may be."""
+    device = node.stat().st_rdev
+    listed = Path(f"/sys/dev/char/{os.major(device)}:{os.minor(device)}/subsystem")
+    return not listed.exists() or listed.resolve().name == "tty"
+
+
 def line_finding(
     subject: str, port: str, baudrate: int, *, parity: Parity = "none", agent_runs: Callable[[], bool]
 ) -> Finding:

@@ -4,10 +4,23 @@ import asyncio
 import errno
 import os
 from types import TracebackType
-from typing import Self
+from typing import NamedTuple, Self
 
-Arrival = tuple[float, bytes] | OSError
-"""Bytes with the loop time at which they were taken, or why nothing comes any more."""
+from hw.readers.line_clock import LineClock
+
+
+class Heard(NamedTuple):
+    """Bytes that came."""
+
+    at: float
+    """The loop time at which they were taken."""
+    chunk: bytes
+    line_at: float
+    """The same by the line's own clock: see `LineClock`."""
+
+
+Arrival = Heard | OSError
+"""What came, or why nothing comes any more."""
 
 _READ_SIZE = 4096
 """What the kernel's line discipline holds, or 170 input events; what is left wakes us again at once."""
@@ -20,12 +33,14 @@ class Arrivals:
     loop's handler. Leaves the descriptor open.
     """
 
-    def __init__(self, fd: int, size: int = _READ_SIZE) -> None:
-        """`size`: at most so many bytes an arrival."""
+    def __init__(self, fd: int, clock: LineClock, size: int = _READ_SIZE) -> None:
+        """`clock`: of this line, which goes on where it is opened again. `size`: at most so many bytes an arrival."""
         self._fd = fd
+        self._clock = clock
         self._size = size
         self._loop = asyncio.get_running_loop()
         self._taken: asyncio.Queue[Arrival] = asyncio.Queue()
+        self._ended: OSError | None = None
 
     def __enter__(self) -> Self:
         self._loop.add_reader(self._fd, self._take)
@@ -35,6 +50,12 @@ class Arrivals:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._loop.remove_reader(self._fd)
+        self._clock.stop()
+
+    @property
+    def ended(self) -> OSError | None:
+        """Why nothing comes any more, even before all that came has been taken; None while something may come."""
+        return self._ended
 
     async def next(self) -> Arrival:
         """What comes next; after an OSError nothing does."""
@@ -67,10 +88,11 @@ class Arrivals:
             self._end(error)
             return
         if chunk:
-            self._taken.put_nowait((at, chunk))
+            self._taken.put_nowait(Heard(at, chunk, self._clock.heard(at)))
         else:
             self._end(OSError(errno.EIO, "the device hung up"))
 
     def _end(self, error: OSError) -> None:
         self._loop.remove_reader(self._fd)  # a dead device stays readable for ever
+        self._ended = error
         self._taken.put_nowait(error)

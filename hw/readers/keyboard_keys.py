@@ -26,6 +26,9 @@ MAX_KEYS = 64
 FEWEST_BYTES = 3
 """The shortest number that readers type, 24 bits. Less is somebody at a keyboard."""
 
+FEWEST_DIGITS = 4
+"""Of a number that `number_bytes` fills up with zeros: a facility of its own has three digits, and is not the card."""
+
 EVENT = struct.Struct("@llHHi")
 """struct input_event (linux/input.h): seconds, microseconds, type, code, value, in the machine's own sizes."""
 
@@ -33,7 +36,8 @@ _EV_SYN, _EV_KEY = 0, 1
 _SYN_REPORT, _SYN_DROPPED = 0, 3
 _RELEASED, _PRESSED = 0, 1  # 2 is the keyboard repeating a key that is held: never another character of a card
 
-_ENDS = frozenset({28, 96, 15})  # Enter, the keypad's Enter, Tab
+# Enter, and the keypad's. Not Tab: some wedges type it between the facility and the number of one card.
+_ENDS = frozenset({28, 96})
 _SHIFTS = frozenset({42, 54})
 # Ctrl, Alt and Meta, left and right: with one of these held nothing is typed.
 _OTHER_MODIFIERS = frozenset({29, 97, 56, 100, 125, 126})
@@ -182,7 +186,7 @@ class KeyParser:
         """The card that has ended, if it is one. Nothing before an end is the second of two ends, and no card."""
         card = None
         if self._typing:
-            card = None if self._lost else self._number(self._text)
+            card = None if self._lost or len(self._text) < FEWEST_DIGITS else self._number(self._text)
             if card is not None and len(card) < FEWEST_BYTES:
                 card = None
             self.bad += card is None

@@ -10,9 +10,10 @@ from enum import Enum
 from agent.errors import DeviceError
 from agent.model import Tap, Uid
 from agent.ports import Reader, ReaderState
-from hw.readers.arrivals import Arrivals
+from hw.readers.arrivals import Arrivals, Heard
 from hw.readers.keyboard_devices import KernelKeyboards, Keyboards
 from hw.readers.keyboard_keys import EVENT, PAUSE_S, KeyParser, Layout, events_in
+from hw.readers.line_clock import LineClock
 from hw.readers.line_frames import Digits
 from hw.readers.taps import Taps
 
@@ -52,8 +53,8 @@ class KeyboardReader:
     `device` is a path that stays, as `/dev/input/by-id/usb-…-event-kbd`; else the keyboard is found by what is given of
     its USB `vendor` and `product` and its name, `title`, which may have * and ? in it. Of several that fit it is the
     first that no other program, and no other reader, has grabbed. `layout` is the one that the reader was set up for,
-    `number_bytes` is as in `hw.readers.line_frames.LineFormat`. `to_uid`, `removal_s`, `debounce_s` and `flag_random`
-    are as in `Taps`. A missing keyboard is looked for every `reopen_s` seconds.
+    `number_bytes` is as in `hw.readers.line_frames.LineFormat`. `to_uid`, `removal_s`, `debounce_s`,
+    `flag_random` and `sends_reversed` are as in `Taps`. A missing keyboard is looked for every `reopen_s` seconds.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class KeyboardReader:
         debounce_s: float = 0.0,
         reopen_s: float = REOPEN_S,
         flag_random: bool = False,
+        sends_reversed: bool = False,
         keyboards: Keyboards | None = None,
     ) -> None:
         """Raises ValueError when nothing says which keyboard it is: another one would be grabbed."""
@@ -84,7 +86,10 @@ class KeyboardReader:
         self._keyboards = keyboards if keyboards is not None else KernelKeyboards()
         self._reopen_s = reopen_s
         self._parser = KeyParser(layout, digits, number_bytes=number_bytes)
-        self._taps = Taps(name, to_uid, removal_s, debounce_s, flag_random=flag_random)
+        self._clock = LineClock(removal_s)
+        self._taps = Taps(
+            name, to_uid, removal_s, debounce_s, flag_random=flag_random, sends_reversed=sends_reversed
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -131,25 +136,27 @@ class KeyboardReader:
         """Tap until the keyboard vanishes; why it did. Lets go of it on every way out."""
         self._parser.reset()
         try:
-            with Arrivals(fd, size=EVENT.size * 128) as arrivals:
+            with Arrivals(fd, self._clock, size=EVENT.size * 128) as arrivals:
                 # Silence tells that no card was being typed when the keyboard was grabbed.
                 if await arrivals.silence(PAUSE_S):
                     self._parser.pause()
+                if arrivals.ended is not None:  # as of a wedge with a broken cable, again and again
+                    return arrivals.ended
                 ready(path)
                 while not isinstance(arrival := await arrivals.next(), OSError):
-                    for tap in self._found(*arrival):
+                    for tap in self._found(arrival):
                         on_tap(tap)
                 return arrival
         finally:
             os.close(fd)
 
-    def _found(self, at: float, chunk: bytes) -> Iterator[Tap]:
+    def _found(self, heard: Heard) -> Iterator[Tap]:
         bad_before = self._parser.bad
-        cards = self._parser.push(events_in(chunk))
+        cards = self._parser.push(events_in(heard.chunk))
         if self._parser.bad != bad_before:
             log.debug("reader %s: dropped what was no whole card, %d by now", self._name, self._parser.bad)
         for raw in cards:
-            tap = self._taps.tap(raw, at)
+            tap = self._taps.tap(raw, heard.at, heard.line_at)
             if tap is not None:
                 yield tap
 

@@ -13,13 +13,13 @@ from agent.errors import DeviceError
 from agent.model import Signal, Tap, Uid
 from agent.ports import Indicator, Pulsing, Reader, ReaderState
 from hw.readers.pcsc_held import HeldCards
-from hw.readers.pcsc_trouble import Trouble
+from hw.readers.pcsc_trouble import PATIENCE_S, Trouble
 from hw.readers.turns import Turns
 from hw.readers.uids import is_cut, is_random
 
 if TYPE_CHECKING:
     from hw.readers.pcsc_lamps import PcscLamps
-    from hw.readers.pcsc_service import CardRead, Event
+    from hw.readers.pcsc_service import CardRead, Event, PcscWatch
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,8 @@ class PcscReader:
     one tap until it was away for `removal_s` seconds, and taps at most once in `debounce_s`. It stays the same tap
     through the death and return of pcscd and of the reader's cable; a card newly put there meanwhile is a tap. While
     pcscd is away it is asked for every `reopen_s` seconds. `flag_random` marks uids that are other ones each time.
-    `lamps`: show signals by the reader's own lamp and buzzer, where its maker's manual says how.
+    `lamps`: show signals by the reader's own lamp and buzzer, where its maker's manual says how. A pcscd that keeps a
+    call for `patience_s` seconds longer than it should is one that is away.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class PcscReader:
         reopen_s: float = REOPEN_S,
         flag_random: bool = True,
         lamps: bool = False,
+        patience_s: float = PATIENCE_S,
     ) -> None:
         self._name = name
         self._pattern = pattern
@@ -61,6 +63,7 @@ class PcscReader:
         self._reopen_s = reopen_s
         self._flag_random = flag_random
         self._has_lamps = lamps
+        self._patience_s = patience_s
         self._lamps: PcscLamps | None = None
         self._signal: Signal | None = None
         self._held = HeldCards(removal_s, debounce_s)
@@ -105,17 +108,31 @@ class PcscReader:
             await asyncio.Event().wait()
             return
         events: asyncio.Queue[Event] = asyncio.Queue()
-        watch = PcscWatch(self._pattern, self._reopen_s, events.put_nowait, self._turns)
+        watch = PcscWatch(self._pattern, self._reopen_s, events.put_nowait, self._patience_s, self._turns)
         watch.start()
         try:
             self._start_lamps()
-            while not isinstance(event := await events.get(), Ended):
+            while not isinstance(event := await self._next(events, watch, on_state), Ended):
                 self._take(event, on_tap, on_state)
             raise DeviceError(f"reader {self._name}: its thread has failed, see the trace above: restart the agent")
         finally:
             self._stop_lamps()
             await watch.stop()
             self._lose_all_but(frozenset())
+
+    async def _next(
+        self, events: "asyncio.Queue[Event]", watch: "PcscWatch", on_state: Callable[[ReaderState, str], None]
+    ) -> "Event":
+        """What the thread says next. Where it says nothing because a call never returns, that is told meanwhile."""
+        while True:
+            try:
+                async with asyncio.timeout(self._patience_s):
+                    return await events.get()
+            except TimeoutError:
+                if (stuck_s := watch.stuck_s()) is not None:
+                    # What lies on the readers is not lost: once the call is back it says what came and went.
+                    text = Trouble.STUCK.value.format(cause=f"for {stuck_s:.0f} s by now")
+                    self._tell(on_state, ReaderState.MISSING, text, cause=Trouble.STUCK)
 
     def _take(
         self, event: "Event", on_tap: Callable[[Tap], None], on_state: Callable[[ReaderState, str], None]
@@ -134,9 +151,9 @@ class PcscReader:
                 self._count_bad(f"{reader}: {advice}" if advice else "")
             case pcsc.Busy(reader):
                 self._advise(f"{reader}: another program keeps the card for itself: stop that program")
-            case pcsc.Readers(matching, every):
+            case pcsc.Readers(matching, every, unreachable):
                 self._lose_all_but(frozenset(matching))
-                state, text = _readers_told(self._pattern, matching, every)
+                state, text = _readers_told(self._pattern, matching, every, unreachable)
                 self._tell(on_state, state, text, cause=text)
             case pcsc.Away(trouble, cause):
                 self._lose_all_but(frozenset())
@@ -211,10 +228,16 @@ class PcscReader:
             self._lamps = None
 
 
-def _readers_told(pattern: str, matching: tuple[str, ...], every: tuple[str, ...]) -> tuple[ReaderState, str]:
+def _readers_told(
+    pattern: str, matching: tuple[str, ...], every: tuple[str, ...], unreachable: tuple[str, ...]
+) -> tuple[ReaderState, str]:
     """The state, and the sentence for the installer."""
+    away = f"{', '.join(unreachable)} does not answer pcscd: pull its plug and put it back, and try another cable"
     if matching:
-        return ReaderState.READY, f"PC/SC found {', '.join(matching)}: hold a card to it"
+        found = f"PC/SC found {', '.join(matching)}: hold a card to it"
+        return ReaderState.READY, f"{found}; {away}" if unreachable else found
+    if unreachable:
+        return ReaderState.MISSING, away
     if every:
         return ReaderState.MISSING, (
             f"no PC/SC reader is called {pattern}, there is only {', '.join(every)}: correct the pattern in the "

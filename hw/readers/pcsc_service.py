@@ -8,7 +8,8 @@ import logging
 import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -16,7 +17,7 @@ from smartcard import scard
 
 from hw.readers import pcsc_trouble as pcsc
 from hw.readers.pcsc_card import Broken, UidRead, Unreadable, read_uid
-from hw.readers.pcsc_trouble import Trouble, is_service_lost, trouble_of, unsigned
+from hw.readers.pcsc_trouble import PATIENCE_S, Trouble, is_service_lost, trouble_of, unsigned
 from hw.readers.turns import Turns
 
 log = logging.getLogger(__name__)
@@ -47,10 +48,12 @@ _CANCEL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Readers:
-    """The readers that match, by name, and all that there are."""
+    """The readers that match and can be used, by name, and all that there are."""
 
     matching: tuple[str, ...]
     all: tuple[str, ...]
+    unreachable: tuple[str, ...] = ()
+    """Those that match, too, but do not answer pcscd: a loose cable, or firmware that hangs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +161,8 @@ class PcscWatch:
     reopen_s: float
     tell: Callable[[Event], None]
     """Called in the event loop. What it raises goes to the loop, so it only hands over."""
+    patience_s: float = PATIENCE_S
+    """How much longer than it should a call may take before `stuck_s` tells."""
     turns: Turns = field(default_factory=Turns)
     """Of the thread, where somebody asks: it comes around every `_RELIST_S` seconds, or sooner."""
     _stopping: threading.Event = field(default_factory=threading.Event)
@@ -165,6 +170,9 @@ class PcscWatch:
     _cancelled: asyncio.Event = field(default_factory=asyncio.Event)
     _thread: threading.Thread | None = None
     _context: int | None = None
+    _calling: tuple[float, float] | None = None
+    """Since when PC/SC has a call of ours, and when that is to be back, in monotonic seconds."""
+    _tell_anew: bool = False
     _loop: asyncio.AbstractEventLoop | None = None
 
     def start(self) -> None:
@@ -188,6 +196,27 @@ class PcscWatch:
         canceller.join()  # both have nothing more to do
         if self._thread is not None:
             self._thread.join()
+
+    def stuck_s(self) -> float | None:
+        """For how many seconds PC/SC has kept a call that should be back; None while all is well.
+
+        Once it is back the readers are told anew, whether or not they have changed. For the event loop.
+        """
+        calling, now = self._calling, time.monotonic()
+        if calling is None or now < calling[1]:
+            return None
+        self._tell_anew = True
+        return now - calling[0]
+
+    @contextmanager
+    def _call_of(self, limit_s: float = 0.0) -> Iterator[None]:
+        """What is within asks PC/SC something that answers in `limit_s` seconds, or nearly."""
+        now = time.monotonic()
+        self._calling = now, now + limit_s + self.patience_s
+        try:
+            yield
+        finally:
+            self._calling = None
 
     def _cancel(self) -> None:
         while not self._over.is_set():
@@ -229,7 +258,8 @@ class PcscWatch:
 
     def _watch_until_lost(self) -> Away | None:
         """Why PC/SC can't be used; None when stopped."""
-        code, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_SYSTEM)
+        with self._call_of():
+            code, context = scard.SCardEstablishContext(scard.SCARD_SCOPE_SYSTEM)
         if code != pcsc.SUCCESS:
             return _away(code, at_start=True)
         self._context = context
@@ -239,7 +269,8 @@ class PcscWatch:
             return _away(lost.code, at_start=False)
         finally:
             self._context = None
-            scard.SCardReleaseContext(context)
+            with self._call_of():
+                scard.SCardReleaseContext(context)
         return None
 
     def _watch(self, context: int) -> None:
@@ -248,9 +279,11 @@ class PcscWatch:
         told: Readers | None = None
         known = _Slot(_PLUG_AND_PLAY)
         while not self._stopping.is_set():
-            readers = self._list(context)
-            slots = {name: slots.get(name) or _Slot(name) for name in readers.matching}
-            if readers != told:
+            matching, every = self._list(context)
+            slots = {name: slots.get(name) or _Slot(name) for name in matching}
+            readers = _readers(slots, every)
+            if readers != told or self._tell_anew:
+                self._tell_anew = False
                 told = readers
                 self._say(readers)
             self._wait(context, [known, *slots.values()])
@@ -259,22 +292,24 @@ class PcscWatch:
                     self._read(context, slot)
             self._turn()
 
-    def _list(self, context: int) -> Readers:
-        code, names = scard.SCardListReaders(context, [])
+    def _list(self, context: int) -> tuple[list[str], list[str]]:
+        """The readers that match, and all. Raises _LostError."""
+        with self._call_of():
+            code, names = scard.SCardListReaders(context, [])
         if unsigned(code) == pcsc.NO_READERS_AVAILABLE:
             names = []
         elif code != pcsc.SUCCESS:
             raise _LostError(code)
         pattern = self.pattern.casefold()
-        matching = (name for name in names if fnmatchcase(name.casefold(), pattern))
-        return Readers(tuple(sorted(matching)), tuple(sorted(names)))
+        return sorted(name for name in names if fnmatchcase(name.casefold(), pattern)), sorted(names)
 
     def _wait(self, context: int, slots: list[_Slot]) -> None:
         """Wait for a change of a reader, or until a card is to be tried again."""
         due = min((slot.due for slot in slots if slot.pending), default=float("inf"))
         timeout_s = max(0.0, min(_RELIST_S, due - time.monotonic()))
         asked = [(slot.name, slot.state) for slot in slots]
-        code, states = scard.SCardGetStatusChange(context, math.ceil(timeout_s * 1000), asked)
+        with self._call_of(timeout_s):
+            code, states = scard.SCardGetStatusChange(context, math.ceil(timeout_s * 1000), asked)
         if code == pcsc.SUCCESS:
             seen = [state & ~scard.SCARD_STATE_CHANGED for _, state, _ in states]
             if seen == [slot.state for slot in slots]:
@@ -309,7 +344,9 @@ class PcscWatch:
 
     def _read(self, context: int, slot: _Slot) -> None:
         """Try to read the card on a reader. Raises _LostError."""
-        match read_uid(context, slot.name):
+        with self._call_of():
+            read = read_uid(context, slot.name)
+        match read:
             case UidRead(raw, at):
                 slot.pending = False
                 self._say(CardRead(slot.name, raw, at))
@@ -328,6 +365,12 @@ class PcscWatch:
                 slot.due = time.monotonic() + _AGAIN_S
                 slot.pending = slot.failures < _TRIES
                 self._say(Failed(slot.name, "" if slot.pending else _advice(code)))
+
+
+def _readers(slots: Mapping[str, _Slot], every: Sequence[str]) -> Readers:
+    """Which of those that match can be used: one whose cable is loose pcscd goes on listing, as unavailable."""
+    away = tuple(name for name, slot in slots.items() if slot.is_away)
+    return Readers(tuple(name for name in slots if name not in away), tuple(every), away)
 
 
 def _advice(code: int) -> str:

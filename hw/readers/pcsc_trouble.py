@@ -5,6 +5,10 @@ The codes are those of pcsc-lite's `pcsclite.h`, written out so that a machine w
 
 from enum import Enum
 
+PATIENCE_S = 10.0
+"""Beyond its own time limit a call may take so long: libccid gives up a card that does not answer after 3 s, and
+reading one takes three calls."""
+
 SUCCESS = 0
 CANCELLED = 0x80100002
 INVALID_HANDLE = 0x80100003
@@ -36,6 +40,10 @@ class Trouble(Enum):
     FORBIDDEN = (
         "pcscd refuses the agent's user ({cause}): add a polkit rule that allows it org.debian.pcsc-lite.access_pcsc "
         "and org.debian.pcsc-lite.access_card"
+    )
+    STUCK = (
+        "pcscd takes calls and answers none ({cause}): systemctl restart pcscd; where that helps only for a while, "
+        "pull the reader's plug and put it back"
     )
     UNUSABLE = "PC/SC can't be used ({cause}): see the log of pcscd, journalctl -u pcscd"
 

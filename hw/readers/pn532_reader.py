@@ -41,6 +41,27 @@ _RANDOM = "random"
 """All random uids of a reader go as one card: a phone takes another one each time that the field comes back."""
 
 
+class SearchClock:
+    """The time in which cards come and go, which is that of the searches. Pure.
+
+    A card is gone when searches have missed it. However long nobody searched, because the loop was held up or the chip
+    was away, one that is found by two searches in a row has not gone between them.
+    """
+
+    def __init__(self, removal_s: float) -> None:
+        """`removal_s`: as long as a card takes to be gone."""
+        self._most_s = 0.9 * removal_s  # from one search to the next: less than it takes, so that one must have missed
+        self._searched_at: float | None = None
+        self._now = 0.0
+
+    def searched(self, at: float) -> float:
+        """There was a search, at this loop time: when that is in the time of the cards."""
+        if self._searched_at is not None:
+            self._now += min(at - self._searched_at, self._most_s)
+        self._searched_at = at
+        return self._now
+
+
 class Pn532Reader:
     """A PN532 on a serial port, 8N1, which nobody else may have open meanwhile.
 
@@ -74,10 +95,13 @@ class Pn532Reader:
         self._answer_s = answer_s
         self._parser = FrameParser()
         self._presence = Presence(removal_s, debounce_s)
+        self._unnamed = Presence(removal_s, debounce_s)
+        self._search_clock = SearchClock(removal_s)
         self._turns = Turns()
         self._dropped = 0
         self._searches = 0
         self._told_cut = False
+        self._told_field = False
 
     @property
     def name(self) -> str:
@@ -133,13 +157,16 @@ class Pn532Reader:
                 return lost.cause
             except (NoAnswerError, chip.AnswerError) as error:
                 log.debug("reader %s: %s", self._name, error)
-                if self._searches == searches_before:  # else it may only have lost its power for a moment
-                    told.missing(type(error).__name__, self._advice(error))
-                    await asyncio.sleep(self._reopen_s)
+                if self._searches != searches_before:  # it may only have lost its power for a moment
+                    await asyncio.sleep(self._poll_s)
+                    continue
+                told.missing(type(error).__name__, self._advice(error))
+                await asyncio.sleep(self._reopen_s)
 
     async def _search(self, link: Link, on_tap: Callable[[Tap], None], told: "_Told") -> NoReturn:
         """Set the chip up and tap, until it raises that it doesn't answer."""
         firmware = await _set_up(link)
+        switches_field = True
         while True:
             self._turns.turned()
             at, cards = await self._look(link)
@@ -147,8 +174,10 @@ class Pn532Reader:
             told.ready(f"{self._port}: a PN532 with firmware {firmware} answers: hold a card to the reader")
             for tap in self._taps(at, cards):
                 on_tap(tap)
-            if cards:
-                await link.ask(chip.FIELD_OFF)
+            if not switches_field:  # and yet it has just answered: so that is not for want of power
+                self._warn_of_field()
+            elif cards:
+                switches_field = await _switches_field_off(link)
             await asyncio.sleep(self._poll_s)
 
     async def _look(self, link: Link) -> tuple[float, list[chip.Card]]:
@@ -162,6 +191,7 @@ class Pn532Reader:
             return at, []
 
     def _taps(self, at: float, cards: list[chip.Card]) -> Iterator[Tap]:
+        seen_at = self._search_clock.searched(at)
         for raw in (card.uid for card in cards):
             if is_cut(raw):
                 self._drop_cut()
@@ -170,9 +200,10 @@ class Pn532Reader:
                 uid = self._to_uid(raw)
             except ValueError as error:
                 self._dropped += 1
-                log.warning("reader %s: a card does not fit the reader's uid settings: %s", self._name, error)
+                if self._unnamed.seen(raw.hex(), seen_at):
+                    log.warning("reader %s: a card does not fit the reader's uid settings: %s", self._name, error)
                 continue
-            if self._presence.seen(_RANDOM if is_random(raw) else uid, at):
+            if self._presence.seen(_RANDOM if is_random(raw) else uid, seen_at):
                 yield Tap(uid, at, self._name, raw, is_random=self._flag_random and is_random(raw))
 
     def _drop_cut(self) -> None:
@@ -181,6 +212,15 @@ class Pn532Reader:
             self._told_cut = True
             log.warning(
                 "reader %s gives only the first 4 bytes of longer uids: such cards are dropped; take another module",
+                self._name,
+            )
+
+    def _warn_of_field(self) -> None:
+        if not self._told_field:
+            self._told_field = True
+            log.warning(
+                "reader %s: this module can't switch its field off: of two cards held at once one may not be found; "
+                "take another module where that happens",
                 self._name,
             )
 
@@ -210,6 +250,16 @@ class _Told:
         if self._last != cause:
             self._last = cause
             self._on_state(state, text)
+
+
+async def _switches_field_off(link: Link) -> bool:
+    """Switch the field off; whether the chip has understood. Clones are about that do not."""
+    try:
+        await link.ask(chip.FIELD_OFF)
+    except NoAnswerError as error:
+        log.debug("a PN532 does not switch its field off: %s", error)
+        return False
+    return True
 
 
 async def _set_up(link: Link) -> str:

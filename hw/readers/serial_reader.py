@@ -12,8 +12,9 @@ import serial
 
 from agent.model import Tap, Uid
 from agent.ports import Reader, ReaderState
-from hw.readers.arrivals import Arrivals
+from hw.readers.arrivals import Arrivals, Heard
 from hw.readers.frames import FrameKind, FrameParser
+from hw.readers.line_clock import LineClock
 from hw.readers.line_frames import Digits, LineFormat, LineParser
 from hw.readers.taps import Taps
 from hw.serial_port import Trouble, open_port, trouble_of
@@ -26,6 +27,10 @@ away and holds it there again within a second without meaning one tap."""
 
 REOPEN_S = 1.0
 """A missing port costs one failing `open` a second, and a replugged one is back before a driver has tried twice."""
+
+
+SETTLE_S = 0.05
+"""A port of a broken adapter opens and hangs up at once, again and again: it is not there before it has stayed."""
 
 
 class Parser(Protocol):
@@ -57,8 +62,8 @@ class Parser(Protocol):
 class SerialReader:
     """A reader on a serial port, 8N1, which nobody else may have open meanwhile.
 
-    A missing port is tried again every `reopen_s` seconds. `to_uid`, `removal_s`, `debounce_s` and `flag_random` are
-    as in `Taps`.
+    A missing port is tried again every `reopen_s` seconds. `to_uid`, `removal_s`, `debounce_s`, `flag_random`
+    and `sends_reversed` are as in `Taps`.
     """
 
     def __init__(
@@ -73,13 +78,17 @@ class SerialReader:
         debounce_s: float = 0.0,
         reopen_s: float = REOPEN_S,
         flag_random: bool = False,
+        sends_reversed: bool = False,
     ) -> None:
         self._name = name
         self._port = port
         self._baudrate = baudrate
         self._reopen_s = reopen_s
         self._parser: Parser = FrameParser(kind) if isinstance(kind, FrameKind) else kind
-        self._taps = Taps(name, to_uid, removal_s, debounce_s, flag_random=flag_random)
+        self._clock = LineClock(removal_s)
+        self._taps = Taps(
+            name, to_uid, removal_s, debounce_s, flag_random=flag_random, sends_reversed=sends_reversed
+        )  # fmt: skip
 
     @property
     def name(self) -> str:
@@ -124,11 +133,13 @@ class SerialReader:
     async def _read_until_gone(self, fd: int, on_tap: Callable[[Tap], None], ready: Callable[[], None]) -> OSError:
         """Tap until the port vanishes; why it did."""
         self._parser.reset()
-        with Arrivals(fd) as arrivals:
+        with Arrivals(fd, self._clock) as arrivals:
             pause_s = self._parser.pause_s
             # Silence tells that the reader was not in the middle of something when its line was opened.
-            if pause_s is not None and await arrivals.silence(pause_s):
+            if await arrivals.silence(pause_s or SETTLE_S) and pause_s is not None:
                 self._parser.pause()
+            if arrivals.ended is not None:
+                return arrivals.ended
             ready()
             patience_s = pause_s
             while not isinstance(arrival := await arrivals.next_within(patience_s), OSError):
@@ -136,18 +147,18 @@ class SerialReader:
                     patience_s = self._parser.pause()  # in the end None: an idle line wakes nobody
                     continue
                 patience_s = pause_s
-                for tap in self._found(*arrival):
+                for tap in self._found(arrival):
                     on_tap(tap)
             return arrival
 
-    def _found(self, at: float, chunk: bytes) -> Iterator[Tap]:
+    def _found(self, heard: Heard) -> Iterator[Tap]:
         bad_before = self._parser.bad
-        cards = self._parser.push(chunk)
-        log.debug("reader %s: %d bytes", self._name, len(chunk))
+        cards = self._parser.push(heard.chunk)
+        log.debug("reader %s: %d bytes", self._name, len(heard.chunk))
         if self._parser.bad != bad_before:
             log.debug("reader %s: dropped a bad frame, %d by now", self._name, self._parser.bad)
         for raw in cards:
-            tap = self._taps.tap(raw, at)
+            tap = self._taps.tap(raw, heard.at, heard.line_at)
             if tap is not None:
                 yield tap
 
@@ -165,6 +176,7 @@ def line_reader(
     debounce_s: float = 0.0,
     reopen_s: float = REOPEN_S,
     flag_random: bool = False,
+    sends_reversed: bool = False,
 ) -> SerialReader:
     """A reader that sends a line of text for a card: see `LineFormat`. Raises ValueError for a pattern of no use."""
     return SerialReader(
@@ -177,6 +189,7 @@ def line_reader(
         debounce_s=debounce_s,
         reopen_s=reopen_s,
         flag_random=flag_random,
+        sends_reversed=sends_reversed,
     )
 
 

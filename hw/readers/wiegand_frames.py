@@ -98,10 +98,14 @@ class Burst:
     """Whether there was a rest before them too."""
     arrived: float
     """When the last of them was handed over, in the time of whoever did."""
+    ended: bool = True
+    """Whether there was a rest behind them, before somebody lost patience."""
 
 
 class BurstCollector:
     """Parts edges into bursts, by their own times: when they are handed over does not matter.
+
+    The first edge of all may be in the middle of a frame, unless `rested` was said before it.
 
     Keeps at most `MAX_BURSTS` bursts, the newest, and of each no more edges than show that it is none of a frame's.
     """
@@ -109,21 +113,35 @@ class BurstCollector:
     def __init__(self) -> None:
         self._bursts: deque[Burst] = deque(maxlen=MAX_BURSTS)
         self._last: float | None = None
+        self._began = 0.0
+        self._rested = False
+
+    @property
+    def lasting_s(self) -> float:
+        """How long the newest burst has lasted, by its edges; 0 where none is under way."""
+        return self._last - self._began if self._bursts and self._last is not None else 0.0
+
+    def rested(self) -> None:
+        """The lines were watched for `GAP_S`: where no edge has come so far, they were at rest."""
+        self._rested = True
 
     def edge(self, edge: Edge, arrived: float) -> None:
         """Take an edge, in about the order of the times."""
-        rested = self._last is None or edge.at - self._last >= GAP_S
+        rested = self._rested if self._last is None else edge.at - self._last >= GAP_S
         self._last = edge.at if self._last is None else max(self._last, edge.at)
         if rested or not self._bursts:
             self._bursts.append(Burst([], rested, arrived))
+            self._began = edge.at
         burst = self._bursts[-1]
         burst.arrived = arrived
         if len(burst.edges) <= MAX_EDGES:
             burst.edges.append(edge)
 
-    def take(self) -> list[Burst]:
-        """All bursts so far, once the lines rest. An edge that comes too soon after this is not alone."""
+    def take(self, *, ended: bool = True) -> list[Burst]:
+        """All bursts so far, once the lines rest, or where they don't `ended`. An edge too soon after is not alone."""
         taken = list(self._bursts)
+        if taken:
+            taken[-1].ended = ended
         self._bursts.clear()
         return taken
 
@@ -151,7 +169,7 @@ class _Pulse:
 
 def _pulses(burst: Burst) -> list[_Pulse] | Flaw:
     """The pulses without the sparks, in the order of their beginnings."""
-    if len(burst.edges) > MAX_EDGES:
+    if len(burst.edges) > MAX_EDGES or not burst.ended:
         return Flaw.ENDLESS
     if not burst.alone:
         return Flaw.NOT_ALONE

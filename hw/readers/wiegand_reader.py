@@ -32,6 +32,15 @@ REOPEN_S = 5.0
 LOOK_S = 1.0
 """How often the lines' rest is looked at: two looks at a low line are far apart for any pulse."""
 
+_ENDLESS_S = 1.0
+"""No frame lasts so long: 34 bits at the most of 20 ms each take 0.7 s."""
+
+_RESTLESS_S = 3.0
+"""Edges without a rest for so long come from a wire, and from no card: 50 Hz from the mains has one each 10 ms."""
+
+_WRAPPED_S = 60.0
+"""No loop is held up for so long, but a small counter of ticks begins anew each 71 minutes."""
+
 _SWAPPED_FRAMES = 3
 """A disturbed frame looks as if the lines were swapped once in four times, three in a row once in sixty-four; an
 installer holds a card there that often when nothing happens."""
@@ -48,6 +57,7 @@ class WiegandReader:
     without a frame for `removal_s` seconds counts as taken away, and taps no sooner than `debounce_s` after its last
     tap. Pins that can't be had are tried again every `reopen_s` seconds. `flag_random` says that the numbers are uids
     of ISO 14443 cards: then one that is another one each time is marked, and one that was cut is dropped.
+    `sends_reversed`: the reader sends a card's last byte first, which is turned round before all else.
     """
 
     def __init__(
@@ -62,6 +72,7 @@ class WiegandReader:
         debounce_s: float = 0.0,
         reopen_s: float = REOPEN_S,
         flag_random: bool = False,
+        sends_reversed: bool = False,
         look_s: float = LOOK_S,
     ) -> None:
         self._name = name
@@ -71,7 +82,9 @@ class WiegandReader:
         self._reopen_s = reopen_s
         self._look_s = look_s
         self._flag_random = flag_random
+        self._sends_reversed = sends_reversed
         self._presence = Presence(removal_s, debounce_s)
+        self._unnamed = Presence(removal_s, debounce_s)
         self._bad = 0
         self._swapped = 0
         self._told_cut = False
@@ -109,6 +122,7 @@ class WiegandReader:
     ) -> NoReturn:
         """Tap until a pin is gone. Raises _PinsLostError then."""
         loop = asyncio.get_running_loop()
+        await lines.settle()
         lows = lines.low
         if not lows:
             tell(ReaderState.READY, self._ready)
@@ -120,8 +134,10 @@ class WiegandReader:
                     moved = True
                     if (tap := self._tap(burst)) is not None:
                         on_tap(tap)
+                if lines.restless_s >= _RESTLESS_S:
+                    tell(ReaderState.MISSING, self._humming)
             lows, lows_before = lines.low, lows
-            if not lows:
+            if not lows and not lines.restless_s:
                 tell(ReaderState.READY, self._ready)
             elif lows == lows_before and not moved:
                 tell(ReaderState.MISSING, self._stuck(lows))
@@ -130,7 +146,7 @@ class WiegandReader:
         match decode(burst, self._lengths):
             case Frame() as frame:
                 self._swapped = 0
-                return self._tap_of(frame, burst.arrived)
+                return self._tap_of(frame, burst)
             case Flaw() as flaw:
                 self._bad += 1
                 log.debug("reader %s: dropped a frame, %d by now: %s", self._name, self._bad, flaw)
@@ -139,8 +155,10 @@ class WiegandReader:
                 pass
         return None
 
-    def _tap_of(self, frame: Frame, at: float) -> Tap | None:
-        raw = frame.data
+    def _tap_of(self, frame: Frame, burst: Burst) -> Tap | None:
+        # By the edges' own times a card comes and goes: the loop may have been held up between two of its frames.
+        seen_at = burst.edges[-1].at
+        raw = frame.data[::-1] if self._sends_reversed else frame.data
         if self._flag_random and is_cut(raw):
             self._drop_cut()
             return None
@@ -148,12 +166,13 @@ class WiegandReader:
             uid = self._to_uid(raw)
         except ValueError as error:
             self._bad += 1
-            log.warning("reader %s: a card does not fit the reader's uid settings: %s", self._name, error)
+            if self._unnamed.seen(raw.hex(), seen_at):
+                log.warning("reader %s: a card does not fit the reader's uid settings: %s", self._name, error)
             return None
         random = self._flag_random and is_random(raw)
-        if not self._presence.seen(_RANDOM if random else uid, at):
+        if not self._presence.seen(_RANDOM if random else uid, seen_at):
             return None
-        return Tap(uid, at, self._name, raw, is_random=random)
+        return Tap(uid, burst.arrived, self._name, raw, is_random=random)
 
     def _count_swapped(self, flaw: Flaw) -> None:
         self._swapped = self._swapped + 1 if flaw is Flaw.SWAPPED else 0
@@ -172,6 +191,11 @@ class WiegandReader:
     @property
     def _ready(self) -> str:
         return f"D0 on GPIO{self._pins[0]} and D1 on GPIO{self._pins[1]} are watched: hold a card to the reader"
+
+    @property
+    def _humming(self) -> str:
+        where = f"D0 on GPIO{self._pins[0]} and D1 on GPIO{self._pins[1]}"
+        return f"{where} never rest: is a wire off, or the ground, or does a cable with mains run beside them?"
 
     def _stuck(self, lows: frozenset[int]) -> str:
         names = " and ".join(f"D{line} on GPIO{self._pins[line]}" for line in sorted(lows))
@@ -199,6 +223,8 @@ class _Lines:
         self._arrived = 0.0
         self._ticks: float | None = None
         self._at = 0.0
+        self.restless_s = 0.0
+        """For how long edges have come without a rest, where that is longer than any frame."""
 
     def __enter__(self) -> Self:
         """Raises _PinsLostError where there is no way to a pin."""
@@ -224,27 +250,52 @@ class _Lines:
         except DeviceError as error:
             raise _PinsLostError(str(error)) from error
 
+    async def settle(self) -> None:
+        """Look whether the lines rest: else what comes first is the end of a frame, and may pass for a shorter one."""
+        await asyncio.sleep(GAP_S)
+        self._collector.rested()
+
     async def bursts(self, within_s: float) -> list[Burst]:
-        """What has come, once the lines rest again; nothing when nothing began within so many seconds."""
+        """What has come, once the lines rest again; nothing when nothing began within so many seconds.
+
+        What goes on for longer than any frame is not waited for: it is a burst that has not ended.
+        """
         try:
             async with asyncio.timeout(within_s):
                 await self._moved.wait()
         except TimeoutError:
+            if self._rest_s <= 0:
+                self.restless_s = 0.0
             return []
         # One timer a rest, not one an edge. Edges that came while the loop was stuck are handed over before it fires.
-        while (rest_s := self._arrived + GAP_S - self._loop.time()) > 0:  # noqa: ASYNC110  # it waits for no event
+        while (rest_s := self._rest_s) > 0 and self._collector.lasting_s < _ENDLESS_S:  # noqa: ASYNC110  # no event
             await asyncio.sleep(rest_s)
+        ended = rest_s <= 0
+        self.restless_s = 0.0 if ended else self.restless_s + self._collector.lasting_s
         self._moved.clear()
-        return self._collector.take()
+        return self._collector.take(ended=ended)
+
+    @property
+    def _rest_s(self) -> float:
+        """How much longer no edge may come until the lines count as resting."""
+        return self._arrived + GAP_S - self._loop.time()
 
     def _edge(self, line: int, ticks: float, high: bool) -> None:  # noqa: FBT001  # as InputPin calls it
-        # From edge to edge, so that a tick clock may wrap around.
-        if self._ticks is not None:
-            self._at += self._pins[line].seconds_between(self._ticks, ticks)
+        # From edge to edge, so that a tick clock may wrap around; from loop time on, which goes on when pins come back.
+        now = self._loop.time()
+        if self._ticks is None:
+            self._at = now
+        else:
+            self._at += _unwrapped(self._pins[line].seconds_between(self._ticks, ticks), now - self._arrived)
         self._ticks = ticks
-        self._arrived = self._loop.time()
+        self._arrived = now
         self._collector.edge(Edge(line, self._at, high), self._arrived)
         self._moved.set()
+
+
+def _unwrapped(gap_s: float, waited_s: float) -> float:
+    """The time between two edges by their ticks, or by their arrivals where the tick clock has turned between them."""
+    return gap_s if waited_s - gap_s < _WRAPPED_S else waited_s
 
 
 _fits: type[Reader] = WiegandReader

@@ -24,7 +24,7 @@ class Machine:
         self._link(self.roots.sys / "bus/usb/devices" / place, folder)
         return folder
 
-    def tty(self, name: str, device: Path, *, kind: str = "0", by_id: str = "") -> None:
+    def tty(self, name: str, device: Path, *, kind: str = "0", by_id: str = "", by_path: str = "") -> None:
         """A serial port at a device."""
         folder = self.roots.sys / "class/tty" / name
         self._write(folder, {} if kind == "0" else {"type": kind})
@@ -32,15 +32,33 @@ class Machine:
         self.node(name)
         if by_id:
             self._link(self.roots.dev / "serial/by-id" / by_id, self.roots.dev / name)
+        if by_path:
+            self._link(self.roots.dev / "serial/by-path" / by_path, self.roots.dev / name)
 
-    def input(self, name: str, usb_id: str, title: str, keys: str, *, by_id: str = "") -> None:
-        """An input device."""
+    def input(
+        self,
+        name: str,
+        usb_id: str,
+        title: str,
+        keys: str,
+        *,
+        by_id: str = "",
+        by_path: str = "",
+        at: Path | None = None,
+    ) -> None:
+        """An input device; `at` is the folder of the USB device that it belongs to."""
         vendor, product = usb_id.split(":")
         device = {"name": title, "id/vendor": vendor, "id/product": product, "capabilities/key": keys}
-        self._write(self.roots.sys / "class/input" / name / "device", device)
+        folder = self.roots.sys / "class/input" / name / "device"
+        if at is not None:
+            (at / "input").mkdir()
+            self._link(folder, at / "input")
+        self._write(folder, device)
         self.node(f"input/{name}")
         if by_id:
             self._link(self.roots.dev / "input/by-id" / by_id, self.roots.dev / "input" / name)
+        if by_path:
+            self._link(self.roots.dev / "input/by-path" / by_path, self.roots.dev / "input" / name)
 
     def node(self, name: str) -> Path:
         """A device node."""

@@ -43,6 +43,56 @@ def test_adapter_without_a_lasting_name_is_found_by_its_node(machine: Machine) -
     assert only_port(machine).path == machine.roots.dev / "ttyUSB3"
 
 
+BY_ID = "usb-1a86_USB_Serial-if00-port0"
+
+
+def two_adapters(machine: Machine, *, last: int, **described: str) -> None:
+    """Two of one model at two sockets; udev's one link leads to the one that came last."""
+    for number in (0, 1):
+        machine.tty(
+            f"ttyUSB{number}",
+            machine.usb(f"1-{number + 1}", "1a86:7523", product="USB Serial", **described),
+            by_id=BY_ID if number == last else "",
+            by_path=f"platform-usb-0:1.{number + 1}:1.0-port0",
+        )
+
+
+@pytest.mark.parametrize("last", [0, 1])
+@pytest.mark.parametrize("described", [{}, {"serial": "0001"}], ids=["no number", "the same number"])
+def test_two_adapters_that_share_a_name_are_found_by_their_sockets(
+    machine: Machine, last: int, described: dict[str, str]
+) -> None:
+    two_adapters(machine, last=last, **described)
+    by_path = machine.roots.dev / "serial/by-path"
+    assert [(port.node.name, port.path, port.has_twin) for port in serial_ports(machine.roots)] == [
+        ("ttyUSB0", by_path / "platform-usb-0:1.1:1.0-port0", True),
+        ("ttyUSB1", by_path / "platform-usb-0:1.2:1.0-port0", True),
+    ]
+
+
+def test_two_adapters_with_numbers_of_their_own_are_found_by_these(machine: Machine) -> None:
+    for number in (0, 1):
+        folder = machine.usb(f"1-{number}", "0403:6001", serial=f"A{number}")
+        machine.tty(f"ttyUSB{number}", folder, by_id=f"usb-FTDI_A{number}", by_path=f"path-{number}")
+    found = [(port.path.name, port.has_twin) for port in serial_ports(machine.roots)]
+    assert found == [("usb-FTDI_A0", False), ("usb-FTDI_A1", False)]
+
+
+def test_two_lines_of_one_adapter_are_no_twins(machine: Machine) -> None:
+    adapter = machine.usb("1-1", "0403:6010")
+    for number in (0, 1):
+        (adapter / f"1-1:1.{number}").mkdir()
+        machine.tty(f"ttyUSB{number}", adapter / f"1-1:1.{number}", by_id=f"usb-FTDI-if0{number}-port0")
+    found = [(port.path.name, port.has_twin) for port in serial_ports(machine.roots)]
+    assert found == [("usb-FTDI-if00-port0", False), ("usb-FTDI-if01-port0", False)]
+
+
+def test_adapter_with_a_twin_and_no_name_by_its_socket_is_found_by_its_node(machine: Machine) -> None:
+    machine.tty("ttyUSB0", machine.usb("1-1", "1a86:7523"), by_id=BY_ID)
+    machine.tty("ttyUSB1", machine.usb("1-2", "1a86:7523"))
+    assert [port.path.name for port in serial_ports(machine.roots)] == ["ttyUSB0", "ttyUSB1"]
+
+
 def test_adapter_that_is_not_known_is_found_without_a_chip(machine: Machine) -> None:
     machine.tty("ttyACM0", machine.usb("1-2", "dead:beef"))
     assert only_port(machine).adapter.chip == ""
@@ -94,6 +144,19 @@ def test_keyboard_is_found_with_its_name_and_ids(machine: Machine) -> None:
     assert keyboard.path == machine.roots.dev / "input/by-id/usb-RFID-event-kbd"
     assert (keyboard.title, keyboard.usb_id) == ("RFID Reader", "08ff:0009")
     assert keyboard.known_as
+
+
+def test_two_keyboards_of_one_model_are_found_by_their_sockets(machine: Machine) -> None:
+    for number in (1, 2):
+        machine.input(
+            f"event{number}", "08ff:0009", "RFID Reader", KEYBOARD_KEYS, at=machine.usb(f"1-{number}", "08ff:0009"),
+            by_id="usb-RFID-event-kbd" if number == 2 else "", by_path=f"platform-usb-0:{number}:1.0-event-kbd",
+        )  # fmt: skip
+    by_path = machine.roots.dev / "input/by-path"
+    assert [(each.path, each.has_twin) for each in keyboards(machine.roots)] == [
+        (by_path / "platform-usb-0:1:1.0-event-kbd", True),
+        (by_path / "platform-usb-0:2:1.0-event-kbd", True),
+    ]
 
 
 def test_keyboards_are_in_the_order_of_their_numbers(machine: Machine) -> None:

@@ -11,6 +11,7 @@ from fakes.keyboard import (
     EV_KEY,
     EV_SYN,
     KEY_CAPSLOCK,
+    KEY_ENTER,
     KEY_KPENTER,
     KEY_LEFTCTRL,
     KEY_LEFTSHIFT,
@@ -27,6 +28,7 @@ from hw.readers.line_frames import Digits
 
 LAYOUTS = pytest.mark.parametrize("layout", ["us", "de", "fr"])
 KEY_S = 0.004
+KEY_TAB = 15
 CARD = bytes.fromhex("04FFA1FFB2FF80")
 TEXT = "04FFA1FFB2FF80"
 OTHER = bytes.fromhex("8000FFFE")
@@ -35,9 +37,15 @@ OTHER = bytes.fromhex("8000FFFE")
 class Desk:
     """A wedge and the parser of its keys, with a clock in the events."""
 
-    def __init__(self, layout: Layout = "us", digits: Digits = "hex", set_to: Layout | None = None) -> None:
+    def __init__(
+        self,
+        layout: Layout = "us",
+        digits: Digits = "hex",
+        set_to: Layout | None = None,
+        number_bytes: int | None = None,
+    ) -> None:
         """`set_to`: the layout in which the wedge types, where it is not the parser's."""
-        self.parser = KeyParser(layout, digits)
+        self.parser = KeyParser(layout, digits, number_bytes=number_bytes)
         self.parser.pause()
         self.typist = Typist(set_to or layout, self.put)
         self.cards: list[bytes] = []
@@ -100,6 +108,29 @@ def test_keypads_enter_ends_a_card_too() -> None:
     desk.typist.enter = KEY_KPENTER
     desk.typist.type(TEXT)
     assert desk.cards == [CARD]
+
+
+def test_number_in_two_parts_with_a_tab_between_is_no_card_and_does_not_spoil_the_next() -> None:
+    desk = Desk(digits="decimal", number_bytes=4)
+    desk.typist.enter = KEY_TAB
+    desk.typist.type("188")
+    desk.typist.enter = KEY_ENTER
+    desk.typist.type("24910")
+    desk.typist.type("3012345678")
+    assert (desk.cards, desk.parser.bad) == ([(3012345678).to_bytes(4, "big")], 1)
+
+
+@pytest.mark.parametrize("text", ["7", "188"])
+def test_number_of_too_few_digits_is_no_card_though_it_is_filled_up_with_zeros(text: str) -> None:
+    desk = Desk(digits="decimal", number_bytes=4)
+    desk.typist.type(text)
+    assert (desk.cards, desk.parser.bad) == ([], 1)
+
+
+def test_number_without_its_leading_zeros_is_read_where_it_is_filled_up() -> None:
+    desk = Desk(digits="decimal", number_bytes=4)
+    desk.typist.type("24910")
+    assert (desk.cards, desk.parser.bad) == ([(24910).to_bytes(4, "big")], 0)
 
 
 def test_two_cards_right_behind_each_other_are_two() -> None:

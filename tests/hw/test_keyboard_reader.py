@@ -115,6 +115,14 @@ async def test_new_cause_of_being_missing_is_told_once() -> None:
         assert len(work.states) == 3
 
 
+async def test_random_uid_is_marked_where_the_reader_types_the_last_byte_first() -> None:
+    with TypingReader() as wedge:
+        async with at_work(reader_on(wedge, flag_random=True, sends_reversed=True)) as work:
+            wedge.present("C3B2A108")
+            await work.tapped(1)
+            assert [(tap.uid, tap.is_random) for tap in work.taps] == [("08A1B2C3", True)]
+
+
 async def test_two_readers_never_share_one_keyboard() -> None:
     with TypingReader() as wedge:
         async with at_work(reader_on(wedge)) as first, at_work(reader_on(wedge), ReaderState.MISSING) as second:
@@ -195,6 +203,30 @@ class Lacking:
 
     def grab(self, path: str) -> int:
         raise DeviceError("the Python module evdev is not installed")
+
+
+class BrokenWedge:
+    """A keyboard that can be grabbed again and again, and hangs up each time."""
+
+    grabbed = 0
+
+    def find(self, vendor: int | None, product: int | None, title: str | None) -> list[str]:
+        return ["/dev/input/event9"]
+
+    def grab(self, path: str) -> int:
+        self.grabbed += 1
+        source, sink = os.pipe2(os.O_NONBLOCK)
+        os.close(sink)
+        return source
+
+
+async def test_keyboard_that_hangs_up_each_time_it_is_grabbed_is_missing_once_and_never_ready() -> None:
+    wedge = BrokenWedge()
+    reader = KeyboardReader("front", vendor=1, digits="hex", to_uid=hex_uid, reopen_s=0.001, keyboards=wedge)
+    async with at_work(reader, ReaderState.MISSING) as work:
+        while wedge.grabbed < 3:  # noqa: ASYNC110  nobody tells
+            await asyncio.sleep(0.01)
+        assert [state for state, _ in work.states] == [ReaderState.MISSING]
 
 
 async def test_machine_that_can_not_grab_says_why() -> None:

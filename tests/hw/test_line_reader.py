@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
+from agent.config import LineReaderSection
 from agent.core.uid import UidFormat
+from agent.devices.readers import reader_of
 from agent.model import Uid
 from agent.ports import ReaderState
 from fakes.serial_line import SerialLine
@@ -101,6 +103,24 @@ async def test_two_random_uids_while_a_phone_is_held_are_one_marked_tap(tmp_path
             assert line.present("08FFB2C3")
             await fence(line, work)
             assert [(tap.uid, tap.is_random) for tap in work.taps] == [("08A1B2C3", True), (FENCE, False)]
+
+
+async def test_random_uid_is_marked_where_the_reader_sends_the_last_byte_first(tmp_path: Path) -> None:
+    with SerialLine(tmp_path, "hex-line") as line:
+        async with ready(line, flag_random=True, sends_reversed=True) as (_, work):
+            assert line.present("C3B2A108")
+            await work.tapped(1)
+            assert [(tap.uid, tap.is_random) for tap in work.taps] == [("08A1B2C3", True)]
+
+
+async def test_setting_of_the_reader_that_sends_the_last_byte_first_reaches_its_driver(tmp_path: Path) -> None:
+    with SerialLine(tmp_path, "hex-line") as line:
+        section = LineReaderSection(name="front", port=str(line.path), sends_reversed=True, random_uids="refuse")
+        async with asyncio.timeout(HANG_S), reading(reader_of(section)) as work:
+            await work.is_now(ReaderState.READY)
+            assert line.present("C3B2A108")
+            await work.tapped(1)
+            assert [(tap.uid, tap.is_random) for tap in work.taps] == [("08A1B2C3", True)]
 
 
 async def test_uid_that_looks_random_is_a_card_where_cards_are_not_of_that_kind(tmp_path: Path) -> None:

@@ -258,6 +258,21 @@ async def test_cancelling_under_a_frozen_daemon_returns_all_the_same(
     await until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("pcsc")])
 
 
+async def test_a_frozen_daemon_is_missing_and_ready_once_it_goes_on_with_its_card_the_same_tap(
+    running: Pcscd, slots: list[CardSlot]
+) -> None:
+    slots[0].present(CARD)
+    async with reading(PcscReader("front", to_uid=hex_uid, reopen_s=0.05, patience_s=0.2)) as work:
+        await work.tapped(1)
+        running.freeze()
+        assert "systemctl restart pcscd" in await work.is_now(ReaderState.MISSING)
+        running.thaw()
+        await work.is_now(ReaderState.READY)
+        slots[1].present(LONG)
+        await work.tapped(2)
+        assert work.uids == [CARD, LONG]
+
+
 async def test_the_daemon_away_costs_next_to_nothing(daemon: Pcscd) -> None:
     reader = PcscReader("front", to_uid=hex_uid)
     async with reading(reader) as work:

@@ -25,11 +25,11 @@ SECURITY_VIOLATION = 0x8010006A
 ESTABLISH_CONTEXT = 0x01
 
 PROGRAM = """
-import asyncio
+import asyncio, sys
 from hw.readers.pcsc_reader import PcscReader
 async def main():
     told = asyncio.Queue()
-    reader = PcscReader("front", to_uid=str, reopen_s=0.05)
+    reader = PcscReader("front", to_uid=str, reopen_s=0.05, patience_s=float(sys.argv[1]))
     run = asyncio.create_task(reader.run(print, lambda *said: told.put_nowait(said)))
     print(*await told.get())
     run.cancel()
@@ -67,6 +67,12 @@ def hang_up_later(line: socket.socket) -> None:
         heard(line)
 
 
+def keep(line: socket.socket) -> None:
+    """Take the call and never answer: until the caller hangs up, at its end."""
+    heard(line)
+    line.recv(1)
+
+
 @contextlib.contextmanager
 def a_daemon(path: Path, manner: Callable[[socket.socket], None]) -> Iterator[None]:
     """Somebody on the socket who treats every caller so."""
@@ -90,13 +96,14 @@ def a_daemon(path: Path, manner: Callable[[socket.socket], None]) -> Iterator[No
             thread.join(HANG_S)
 
 
-def what_the_driver_says(path: Path) -> str:
-    """Its first sentence; nothing else came out of it."""
+def what_the_driver_says(path: Path, *, patience_s: float = HANG_S, logged: str = "") -> str:
+    """Its first sentence; what it has logged is as said, and nothing else came out of it."""
     ended = subprocess.run(
-        [sys.executable, "-c", PROGRAM], cwd=ROOT, capture_output=True, text=True, timeout=HANG_S, check=True,
+        [sys.executable, "-c", PROGRAM, str(patience_s)],
+        cwd=ROOT, capture_output=True, text=True, timeout=HANG_S, check=True,
         env={**os.environ, "PCSCLITE_CSOCK_NAME": str(path)},
     )  # fmt: skip
-    assert ended.stderr == ""
+    assert ended.stderr == logged
     return ended.stdout
 
 
@@ -119,6 +126,15 @@ def test_a_daemon_that_hangs_up_is_missing_with_polkit_to_look_at(
     assert told.startswith("missing pcscd takes the call and hangs up")
     assert "polkit" in told
     assert "access_pcsc" in told
+
+
+def test_a_daemon_that_takes_a_call_and_never_answers_is_missing_with_the_restart_to_do(tmp_path: Path) -> None:
+    _needs_pyscard()
+    with a_daemon(tmp_path / "pcscd.comm", keep):
+        left_behind = "PC/SC holds up a call for more than 2 s: it is left behind\n"
+        told = what_the_driver_says(tmp_path / "pcscd.comm", patience_s=0.1, logged=left_behind)
+    assert told.startswith("missing pcscd takes calls and answers none (for ")
+    assert "systemctl restart pcscd" in told
 
 
 def _needs_pyscard() -> None:

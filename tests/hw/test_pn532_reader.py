@@ -18,7 +18,8 @@ from agent.ports import ReaderState
 from fakes.pn532 import Fault, Pn532Module
 from hw.readers.pn532_frames import FrameParser
 from hw.readers.pn532_link import Link, NoAnswerError
-from hw.readers.pn532_reader import Pn532Reader
+from hw.readers.pn532_reader import Pn532Reader, SearchClock
+from hw.readers.presence import Presence
 from tests.contract.at_work import ReaderAtWork, reading
 
 HANG_S = 60
@@ -68,13 +69,23 @@ async def test_two_cards_at_once_are_a_tap_each_however_long_they_stay(tmp_path:
 
 
 async def test_both_of_two_held_cards_are_found_by_every_search(tmp_path: Path) -> None:
-    # A removal time so short that each search taps anew: were the first card left halted, it would tap once.
+    # Each card that is found is named: were the first one left halted, it would be named once.
+    named: list[str] = []
+
+    def naming(raw: bytes) -> Uid:
+        uid = hex_uid(raw)
+        named.append(uid)
+        return uid
+
     with Pn532Module(tmp_path) as module:
-        async with at_work(module, removal_s=1e-9) as (_, work):
+        async with at_work(module, to_uid=naming) as (_, work):
             module.present(CARD)
             module.present(LONG)
-            await work.until(lambda: min(work.uids.count(CARD), work.uids.count(LONG)) >= 3)
-            assert abs(work.uids.count(CARD) - work.uids.count(LONG)) <= 1
+            await work.tapped(2)
+            named.clear()
+            await module.searched(5)
+            assert min(named.count(CARD), named.count(LONG)) >= 3
+            assert abs(named.count(CARD) - named.count(LONG)) <= 1
 
 
 async def test_held_phone_is_one_tap_though_each_search_finds_another_uid(tmp_path: Path) -> None:
@@ -176,6 +187,85 @@ async def test_answers_in_any_portions_are_read(tmp_path: Path, portion: int) ->
                 module.remove(card)
             assert work.uids == [CARD, LONG, LONGEST]
             assert reader.bad_frames == 0
+
+
+class Clone(Pn532Module):
+    """A module that knows nothing of switching its field off."""
+
+    def _configure(self, arguments: bytes) -> bool:
+        return arguments[:1] != b"\x01" and super()._configure(arguments)
+
+
+async def test_module_that_refuses_to_switch_its_field_off_is_set_up_once_and_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with Clone(tmp_path) as module:
+        async with at_work(module) as (_, work):
+            await work.is_now(ReaderState.READY)
+            module.present(CARD)
+            await work.tapped(1)
+            await module.searched(5)
+            module.remove(CARD)
+            module.present(OTHER)
+            await work.tapped(2)
+            assert work.uids == [CARD, OTHER]
+            assert [state for state, _ in work.states] == [ReaderState.READY]
+    assert caplog.text.count("can't switch its field off: of two cards held at once one may not be found") == 1
+
+
+async def test_module_that_refuses_to_switch_its_field_off_is_not_asked_again(tmp_path: Path) -> None:
+    refused = 0
+
+    class Counting(Clone):
+        def _configure(self, arguments: bytes) -> bool:
+            nonlocal refused
+            refused += arguments[:1] == b"\x01"
+            return super()._configure(arguments)
+
+    with Counting(tmp_path) as module:
+        async with at_work(module) as (_, work):
+            module.present(CARD)
+            await work.tapped(1)
+            await module.searched(5)
+    assert refused == 1
+
+
+async def test_held_card_that_does_not_fit_the_settings_is_warned_of_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def none_fits(raw: bytes) -> Uid:
+        raise ValueError("other cards are wanted")
+
+    with Pn532Module(tmp_path) as module:
+        async with at_work(module, to_uid=none_fits) as (reader, work):
+            await work.is_now(ReaderState.READY)
+            module.present(CARD)
+            await module.searched(5)
+            assert reader.bad_frames >= 3
+    assert caplog.text.count("other cards are wanted") == 1
+
+
+# ---- the time of the searches
+
+
+def test_card_found_by_two_searches_in_a_row_has_not_gone_however_far_apart_they_were() -> None:
+    clock, presence = SearchClock(1.0), Presence(1.0)
+    assert [presence.seen(CARD, clock.searched(at)) for at in (100.0, 100.15, 105.0)] == [True, False, False]
+
+
+def test_card_that_searches_have_missed_for_its_removal_time_is_gone() -> None:
+    clock, presence = SearchClock(1.0), Presence(1.0)
+    presence.seen(CARD, clock.searched(100.0))
+    for missed in range(1, 8):
+        clock.searched(100.0 + missed * 0.15)
+    assert presence.seen(CARD, clock.searched(101.2))
+
+
+def test_card_that_one_late_search_has_missed_is_gone() -> None:
+    clock, presence = SearchClock(1.0), Presence(1.0)
+    presence.seen(CARD, clock.searched(100.0))
+    clock.searched(105.0)
+    assert presence.seen(CARD, clock.searched(110.0))
 
 
 async def test_answers_merged_with_their_ack_are_read(tmp_path: Path) -> None:

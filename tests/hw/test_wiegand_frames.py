@@ -33,8 +33,15 @@ def pulses(bits: list[int], *, pulse_s: float = PULSE_S, interval_s: float = INT
     ]
 
 
-def decoded(edges: list[Edge], lengths: frozenset[int] = frozenset({26, 34})) -> list[Frame | Flaw | None]:
+def at_rest() -> BurstCollector:
+    """A collector of lines that were seen at rest."""
     collector = BurstCollector()
+    collector.rested()
+    return collector
+
+
+def decoded(edges: list[Edge], lengths: frozenset[int] = frozenset({26, 34})) -> list[Frame | Flaw | None]:
+    collector = at_rest()
     for edge in edges:
         collector.edge(edge, edge.at)
     return [decode(burst, lengths) for burst in collector.take()]
@@ -180,7 +187,7 @@ def test_edges_handed_over_out_of_order_are_put_in_order() -> None:
 
 def test_late_end_of_a_frame_is_not_taken_for_a_frame_of_its_own() -> None:
     # 34 bits, and then what would be a good frame of 26 bits, had it come after a rest.
-    collector = BurstCollector()
+    collector = at_rest()
     for edge in pulses(bits_of(bytes(4))):
         collector.edge(edge, edge.at)
     collector.take()
@@ -189,8 +196,30 @@ def test_late_end_of_a_frame_is_not_taken_for_a_frame_of_its_own() -> None:
     assert [decode(burst) for burst in collector.take()] == [Flaw.NOT_ALONE]
 
 
-def test_noise_without_an_end_is_one_bad_burst_and_kept_within_bounds() -> None:
+def test_end_of_a_frame_that_was_under_way_at_the_start_is_not_taken_for_a_shorter_one() -> None:
+    # Of every four such ends one has right parities; this one has.
+    end = pulses(bits_of(bytes.fromhex("04A1B2")))
+    assert decoded(end) == [good(bytes.fromhex("04A1B2"))]
     collector = BurstCollector()
+    for edge in end:
+        collector.edge(edge, edge.at)
+    assert [decode(burst) for burst in collector.take()] == [Flaw.NOT_ALONE]
+    for edge in pulses(bits_of(bytes.fromhex("04A1B2")), at=end[-1].at + 5):
+        collector.edge(edge, edge.at)
+    assert [decode(burst) for burst in collector.take()] == [good(bytes.fromhex("04A1B2"))]
+
+
+def test_frame_that_somebody_would_not_wait_the_end_of_is_bad() -> None:
+    collector = at_rest()
+    for edge in pulses(bits_of(bytes.fromhex("04A1B2"))):
+        collector.edge(edge, edge.at)
+    assert collector.lasting_s == pytest.approx(25 * INTERVAL_S + PULSE_S)
+    assert [decode(burst) for burst in collector.take(ended=False)] == [Flaw.ENDLESS]
+    assert collector.lasting_s == 0
+
+
+def test_noise_without_an_end_is_one_bad_burst_and_kept_within_bounds() -> None:
+    collector = at_rest()
     for place in range(100_000):
         collector.edge(Edge(place // 2 % 2, place * 1e-4, bool(place % 2)), 0.0)
     (burst,) = collector.take()
@@ -199,7 +228,7 @@ def test_noise_without_an_end_is_one_bad_burst_and_kept_within_bounds() -> None:
 
 
 def test_more_bursts_than_anybody_sends_keep_the_newest() -> None:
-    collector = BurstCollector()
+    collector = at_rest()
     for place in range(1000):
         collector.edge(Edge(0, float(place), high=False), float(place))
     taken = collector.take()
@@ -231,7 +260,7 @@ def random_pulses(rng: random.Random, count: int) -> Iterator[Edge]:
 def test_million_random_edges_give_no_frame_and_leave_the_next_one_whole(
     kind: str, noise: Callable[[random.Random, int], Iterator[Edge]]
 ) -> None:
-    collector = BurstCollector()
+    collector = at_rest()
     counts: dict[str, int] = {}
     last, began = 0.0, time.process_time()
 

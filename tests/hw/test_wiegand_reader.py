@@ -17,8 +17,8 @@ import pytest
 from agent.model import Uid
 from agent.ports import ReaderState
 from fakes.pins import WatchedFactory, mock_pins
-from fakes.wiegand import Output, WiegandOutput
-from hw.readers.wiegand_reader import WiegandReader
+from fakes.wiegand import Output, WiegandOutput, bits_of
+from hw.readers.wiegand_reader import WiegandReader, _unwrapped
 from tests.contract.at_work import ReaderAtWork, reading
 
 D0, D1 = 17, 27
@@ -67,13 +67,14 @@ async def at_work(
     bits: Literal[26, 34] | None = None,
     removal_s: float = AN_HOUR,
     flag_random: bool = False,
+    sends_reversed: bool = False,
     look_s: float = 0.01,
     data1: int = D1,
     ready: bool = True,
 ) -> AsyncIterator[AtWork]:
     reader = WiegandReader(
         "front", data0=D0, data1=data1, to_uid=to_uid, bits=bits, removal_s=removal_s, reopen_s=0.005,
-        flag_random=flag_random, look_s=look_s,
+        flag_random=flag_random, sends_reversed=sends_reversed, look_s=look_s,
     )  # fmt: skip
     async with asyncio.timeout(HANG_S), reading(reader) as work:
         if ready:
@@ -179,6 +180,14 @@ async def test_random_uid_of_34_bits_is_marked_where_the_reader_is_to(output: Wi
         assert [(tap.uid, tap.is_random) for tap in at.work.taps[:-1]] == [("08A1B2C3", True), (LONG, False)]
 
 
+async def test_random_uid_is_marked_where_the_reader_sends_the_last_byte_first(output: WiegandOutput) -> None:
+    async with at_work(flag_random=True, sends_reversed=True) as at:
+        output.send("C3B2A108")
+        output.send("08B2A104")
+        await at.work.tapped(2)
+        assert [(tap.uid, tap.is_random) for tap in at.work.taps] == [("08A1B2C3", True), ("04A1B208", False)]
+
+
 async def test_card_number_that_begins_like_a_random_uid_is_a_card_where_numbers_are_no_uids(
     output: WiegandOutput,
 ) -> None:
@@ -220,6 +229,22 @@ async def test_card_that_does_not_fit_the_settings_is_dropped_with_a_warning_wit
     assert SHORT not in caplog.text.upper()
 
 
+async def test_held_card_that_does_not_fit_the_settings_is_warned_of_once(
+    output: WiegandOutput, caplog: pytest.LogCaptureFixture
+) -> None:
+    def only_short(raw: bytes) -> Uid:
+        if len(raw) != 3:
+            raise ValueError("26 bits are wanted")
+        return hex_uid(raw)
+
+    async with at_work(to_uid=only_short) as at:
+        for _ in range(3):
+            output.send(LONG)
+        assert await at.fence(output) == []
+        assert at.reader.bad_frames == 3
+    assert caplog.text.count("26 bits are wanted") == 1
+
+
 async def test_line_that_stays_low_is_missing_with_what_to_do(output: WiegandOutput) -> None:
     async with at_work() as at:
         output.rest(1)
@@ -231,6 +256,60 @@ async def test_line_that_stays_low_is_missing_with_what_to_do(output: WiegandOut
         await over()
         output.send(LONG)
         assert await at.fence(output) == [LONG]
+
+
+def hum(output: WiegandOutput) -> None:
+    """Four seconds of 50 Hz from the mains on a wire that is off."""
+    for _ in range(200):
+        output.pulse(0, 0.01)
+        output._at += 0.01
+
+
+async def test_line_that_hums_without_a_rest_is_missing_until_it_rests(output: WiegandOutput) -> None:
+    async with at_work() as at:
+        output.rest(1)
+        while all(state is ReaderState.READY for state, _ in at.work.states):
+            hum(output)
+            await asyncio.sleep(0.005)
+        assert at.reader.bad_frames > 0
+        assert at.work.states[1][1].startswith(f"D0 on GPIO{D0} and D1 on GPIO{D1} never rest: is a wire off")
+        await at.work.is_now(ReaderState.READY)
+        output.send(LONG)
+        assert await at.fence(output) == [LONG]
+
+
+async def test_frame_that_comes_while_the_pins_are_opened_is_no_card_and_the_next_is(output: WiegandOutput) -> None:
+    async with at_work(ready=False) as at:
+        await asyncio.sleep(0)  # the pins are taken
+        output.send(LONG)  # for all that is known, the end of something longer
+        await at.work.is_now(ReaderState.READY)
+        await over()
+        assert (at.work.uids, at.reader.bad_frames) == ([], 1)
+        output.send(LONG)
+        assert await at.fence(output) == [LONG]
+
+
+async def test_held_card_is_one_tap_though_the_loop_was_held_up_for_longer_than_its_removal(
+    output: WiegandOutput,
+) -> None:
+    async with at_work(removal_s=0.5) as at:
+        output.send(LONG)
+        await at.work.tapped(1)
+        output._late_at = output.now + 0.2  # when the reader sends it again, by the edges' own times
+        time.sleep(0.6)  # noqa: ASYNC251  as a slow disk would
+        output.go_on(bits_of(bytes.fromhex(LONG)))
+        assert await at.fence(output) == [LONG]
+
+
+@pytest.mark.parametrize(
+    ("gap_s", "waited_s", "meant_s"),
+    [(0.2, 0.2, 0.2), (0.2, 5.0, 0.2), (0.2, WRAP_S + 0.2, WRAP_S + 0.2), (3600.0, 3600.1, 3600.0), (0.5, 0.0, 0.5)],
+    ids=["punctual", "late loop", "turn of the tick clock", "nobody for an hour", "ahead of the loop"],
+)
+def test_time_between_two_edges_is_theirs_unless_the_tick_clock_has_turned(
+    gap_s: float, waited_s: float, meant_s: float
+) -> None:
+    assert _unwrapped(gap_s, waited_s) == meant_s
 
 
 async def test_pin_that_is_gone_is_missing_until_it_is_back(pins: WatchedFactory, output: WiegandOutput) -> None:

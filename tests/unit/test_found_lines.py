@@ -57,6 +57,13 @@ def test_each_reader_gets_a_name_of_its_own() -> None:
     assert len(names) == len(set(names)) == 5
 
 
+@pytest.mark.parametrize(("path", "said"), [(PORT, "leave each where it is"), (NODE, "may have changed places")])
+def test_port_that_another_one_is_the_same_as_is_noted(path: Path, said: str) -> None:
+    port = SerialPort(path, NODE, UsbDevice(0x1A86, 0x7523), ADAPTERS[0x1A86, 0x7523], has_twin=True)
+    [line] = lines_for(Found(serial=(port,)))
+    assert any(said in note for note in line.notes)
+
+
 def test_lines_for_relays_are_relays_of_the_configuration() -> None:
     offered = {
         msgspec.convert({"kind": "gpio"} | table["relay"], RelaySection).__struct_config__.tag
@@ -80,6 +87,30 @@ def test_lines_for_every_adapter_can_be_used(adapter: Adapter) -> None:
             assert msgspec.convert(section, ReaderSection).port == str(PORT)
         for section in table.get("meter", []):
             assert msgspec.convert(section, MeterSection).port == str(PORT)
+
+
+def test_each_meter_gets_a_name_of_its_own_and_the_line_that_uses_it() -> None:
+    ports = [SerialPort(Path(f"/dev/ttyUSB{number}"), NODE, None, UNKNOWN) for number in range(2)]
+    offered = [
+        toml for each in lines_for(Found(serial=tuple(ports))) for toml in each.configurations if "[[meter]]" in toml
+    ]
+    assert [tomllib.loads(toml)["meter"][0]["name"] for toml in offered] == ["meter-1", "meter-2"]
+    assert offered[1].startswith('# and in [[evse]]: meter = "meter-2"\n')
+
+
+def test_relays_of_several_boards_are_told_apart_by_serials_to_be_filled_in() -> None:
+    [board] = EVERYTHING.hid_relays
+    boards = lines_for(Found(hid_relays=(board, board)))
+    relays = [tomllib.loads(toml)["relay"] for each in boards for toml in each.configurations]
+    assert [(relay["serial"], relay["channel"]) for relay in relays] == [
+        ("board-1", 1), ("board-1", 2), ("board-2", 1), ("board-2", 2),
+    ]  # fmt: skip
+    assert all("the agent's log names their serials" in each.notes[0] for each in boards)
+
+
+def test_relays_of_a_single_board_need_no_serial() -> None:
+    relays = [table["relay"] for table in tables(Found(hid_relays=EVERYTHING.hid_relays))]
+    assert [set(relay) for relay in relays] == [{"kind", "channel"}] * 2
 
 
 def test_what_is_behind_an_adapter_is_never_said_as_a_fact() -> None:
