@@ -5,6 +5,7 @@ nothing. World side: `contact_closed`, `moves`, `plug`, `unplug`. A board keeps 
 opens them when its 5 V go with the cable; with `self_powered` they stay as they are.
 """
 
+import errno
 import os
 import secrets
 import select
@@ -15,8 +16,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal
+
+from fakes.cable import Pluggable
 
 Chatter = Literal["nothing", "bytes", "lines"]
 """What a board answers to FF: they differ."""
@@ -49,7 +51,7 @@ class Contacts:
             self._closed.clear()
 
 
-class LcusBoard:
+class LcusBoard(Pluggable):
     """A board with a CH340, such as an LCUS-2. `path` is where the program finds it while it is plugged in.
 
     It takes A0, channel, 01 or 00, and their sum; anything else it drops byte by byte until an A0 comes.
@@ -70,15 +72,6 @@ class LcusBoard:
         self._answers: Chatter = answers
         self._ends: tuple[int, int] | None = None
         self._heard = b""
-
-    def __enter__(self) -> Self:
-        self.plug()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.unplug()
 
     def plug(self) -> None:
         """Plug the cable in; nothing happens where it is."""
@@ -269,6 +262,8 @@ class HidBus:
     def __init__(self, *boards: HidBoard) -> None:
         self.boards = list(boards)
         self.searches = 0
+        self.holds: list[HidHold] = []
+        """What programs have to themselves."""
 
     def enumerate(self, vendor: int = 0, product: int = 0) -> list[dict[str, Any]]:
         """What is plugged in."""
@@ -292,6 +287,50 @@ class HidBus:
         """A handle that is not open yet."""
         return HidDevice(self)
 
+    def hold(self, path: bytes, channel: int) -> "HidHold":
+        """One byte of a node, as the kernel locks it: BlockingIOError where another program, or part of one, has it."""
+        hold = HidHold(self, path, channel)
+        if any(other.of == hold.of for other in self.holds):
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        self.holds.append(hold)
+        return hold
+
+    def kill_programs(self) -> None:
+        """Whoever held a relay has died, and the kernel has taken it back."""
+        self.holds.clear()
+
+    def board_at(self, path: bytes) -> HidBoard:
+        """The board at a path. Raises OSError where none is plugged in."""
+        number = int(path.decode().removeprefix("/dev/hidraw"))
+        if number >= len(self.boards) or not self.boards[number].is_plugged:
+            raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+        return self.boards[number]
+
+
+class HidHold:
+    """A lock on one byte of a node, until it is closed. The node is gone with its board: another one comes."""
+
+    def __init__(self, bus: HidBus, path: bytes, channel: int) -> None:
+        """Raises OSError where no board is plugged in."""
+        self._bus = bus
+        self._board = bus.board_at(path)
+        self._generation = self._board.generation
+        self.of = (id(self._board), self._generation, channel)
+        """Which byte of which node."""
+
+    def is_on(self, path: bytes) -> bool:
+        """Whether the node is still the one that is held."""
+        try:
+            board = self._bus.board_at(path)
+        except OSError:
+            return False
+        return board is self._board and board.generation == self._generation
+
+    def close(self) -> None:
+        """Give it back; nothing happens where it was given back."""
+        if self in self._bus.holds:
+            self._bus.holds.remove(self)
+
 
 class HidDevice:
     """One handle. Calls on one that is not open raise ValueError."""
@@ -303,11 +342,10 @@ class HidDevice:
 
     def open_path(self, path: bytes) -> None:
         """Open the board at a path."""
-        name = path.decode()
-        number = int(name.removeprefix("/dev/hidraw"))
-        if number >= len(self._bus.boards) or not self._bus.boards[number].is_plugged:
-            raise OSError("open failed")
-        self._board = self._bus.boards[number]
+        try:
+            self._board = self._bus.board_at(path)
+        except OSError as error:
+            raise OSError("open failed") from error
         self._generation = self._board.generation
         self._board.opened += 1
 

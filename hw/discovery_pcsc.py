@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from hw.patience import answered_within
 from hw.readers.pcsc_trouble import NO_READERS_AVAILABLE, SUCCESS, Trouble, trouble_of
 
 SOCKET: Final = Path("/run/pcscd/pcscd.comm")
@@ -34,8 +35,19 @@ NOTHING_SAID: Final = PcscFound()
 """No reader, and nothing against it."""
 
 
-def pcsc_readers() -> PcscFound:
-    """Ask pcscd. Waits for it as long as it takes: a daemon that hangs needs the caller's time limit."""
+ANSWER_S: Final = 5.0
+"""A daemon that works answers within milliseconds, one that systemd has to start first within a second."""
+
+
+def pcsc_readers(limit_s: float = ANSWER_S) -> PcscFound:
+    """Ask pcscd, and wait no longer than `limit_s` for it."""
+    try:
+        return answered_within(limit_s, _ask, "pcscd")
+    except TimeoutError as error:
+        return _failed(Trouble.STUCK, str(error))
+
+
+def _ask() -> PcscFound:
     try:
         from smartcard import scard  # noqa: PLC0415  an extra, see the top
     except ImportError as error:

@@ -15,6 +15,7 @@ from agent.commands.terminal import harmless, json_text
 from agent.config import ReaderSection
 from agent.devices.readers import reader_of
 from agent.diagnosis.found_lines import listed
+from agent.diagnosis.outputs import BUS_S
 from agent.diagnosis.rights import lacking
 from agent.errors import AgentError, ConfigError
 from agent.model import Tap
@@ -24,6 +25,7 @@ from hw.discovery_boards import ask_bus
 from hw.discovery_libraries import missing_extra
 from hw.discovery_pcsc import pcsc_readers
 from hw.discovery_sysfs import REAL, Roots
+from hw.patience import answered_within
 from hw.readers.uids import is_random
 
 LOOK_S = 0.5
@@ -32,12 +34,16 @@ LOOK_S = 0.5
 
 def listing(*, probe: bool, as_json: bool, roots: Roots = REAL) -> None:
     """Print everything that is plugged in."""
-    there = listed(look(roots, probe=ask_bus if probe else None), _lacking, missing_extra)
+    there = listed(look(roots, probe=_asked if probe else None), _lacking, missing_extra)
     for each in there:
         for line in [json_text(each.as_object())] if as_json else each.in_words():
             click.echo(harmless(line))
     if not there and not as_json:
         click.echo("nothing is plugged in that could be a reader, a relay board or a display")
+
+
+def _asked(bus: int) -> list[int]:
+    return answered_within(BUS_S, lambda: ask_bus(bus), f"I2C bus {bus}")
 
 
 def _lacking(node: Path) -> str:

@@ -234,7 +234,7 @@ def _check_boards(config: Config, path: Path) -> None:
         else:
             board = ("hid", relay.serial)
             if relay.serial is None and len(serials) > 1:
-                need = "with several boards each needs its own; `readers` shows them"
+                need = "with several boards each needs its own: after a wrong one the agent's log names those there are"
                 raise ConfigError(f"{where}.serial: missing; {need}")
         if (board, relay.channel) in taken:
             other = taken[board, relay.channel]

@@ -4,15 +4,15 @@ from typing import Annotated, Literal
 
 import msgspec
 
-from agent.config.section import Gpio, Name, Section
+from agent.config.section import Gpio, Name, NonEmpty, Section
 
 
 class ModbusMeterSection(Section, frozen=True, kw_only=True, tag_field="kind", tag="modbus"):
     """An energy meter on an RS-485 line; several may share one."""
 
     name: Name
-    port: Annotated[str, msgspec.Meta(min_length=1)]
-    model: Annotated[str, msgspec.Meta(min_length=1)]
+    port: NonEmpty
+    model: NonEmpty
     unit: Annotated[int, msgspec.Meta(ge=1, le=247)] = 1
     baudrate: Annotated[int, msgspec.Meta(ge=300, le=921_600)] = 9600
     parity: Literal["none", "even", "odd"] = "none"

@@ -12,7 +12,7 @@ CountryCode = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2}\Z", description
 PartyId = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z0-9]{3}\Z", description="three letters or digits, as EXA")]
 Owner = Annotated[str, msgspec.Meta(pattern=r"^[A-Za-z]{2}-[A-Za-z0-9]{3}\Z")]
 CiString36 = Annotated[str, msgspec.Meta(min_length=1, max_length=36, pattern=r"^[\x21-\x7e]+\Z")]
-NonEmpty = Annotated[str, msgspec.Meta(min_length=1)]
+NonEmpty = Annotated[str, msgspec.Meta(pattern=r"^[^\x00-\x1f\x7f]+\Z", description="text without control characters")]
 Gpio = Annotated[int, msgspec.Meta(ge=0, le=53)]
 """Broadcom numbering."""
 Baudrate = Annotated[int, msgspec.Meta(ge=300, le=921_600)]

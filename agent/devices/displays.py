@@ -114,16 +114,16 @@ def lamps_of(evse: EvseSection) -> Iterator[tuple[str, _Lamp, Work]]:
         light = RgbLight(
             f"light of {evse.uid}", red=pins.red, green=pins.green, blue=pins.blue, active_high=pins.active_high
         )
-        yield f"light of {evse.uid}", light, partial(_play, f"light of {evse.uid}", light)
+        yield f"light of {evse.uid}", light, partial(_play, light)
     if evse.buzzer is not None:
         from hw.outputs.buzzer import Buzzer
 
         buzzer = Buzzer(f"buzzer of {evse.uid}", gpio=evse.buzzer.gpio, active_high=evse.buzzer.active_high)
-        yield f"buzzer of {evse.uid}", buzzer, partial(_play, f"buzzer of {evse.uid}", buzzer)
+        yield f"buzzer of {evse.uid}", buzzer, partial(_play, buzzer)
 
 
-async def _play(name: str, lamp: _Lamp) -> None:
+async def _play(lamp: _Lamp) -> None:
     def on_state(works: bool, advice: str) -> None:  # noqa: FBT001  a port's signature
-        log.log(logging.INFO if works else logging.WARNING, "%s: %s", name, advice)
+        log.log(logging.INFO if works else logging.WARNING, "%s", advice)  # its label stands in it
 
     await lamp.run(on_state)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from agent.config import Config, PcscSection
 from agent.diagnosis.clock import clock_finding
@@ -18,7 +19,11 @@ from agent.diagnosis.rounds import Check, asked_once
 from agent.diagnosis.site import Site
 from agent.diagnosis.storage import agent_finding, agent_runs_in, folder_findings
 from agent.diagnosis.whitelist import tokens_in, whitelist_findings
+from agent.errors import AgentError
 from hw.discovery_sysfs import Roots
+
+if TYPE_CHECKING:
+    from agent.peering import PeerTerms
 
 
 def checks_of(site: Site, roots: Roots, *, offline: bool) -> Iterator[Check]:
@@ -33,9 +38,9 @@ def checks_of(site: Site, roots: Roots, *, offline: bool) -> Iterator[Check]:
         yield Check("databases", partial(database_findings, folder))
     trusted = site.config is not None and site.config.clock.trusted
     yield Check("clock", lambda: [clock_finding(trusted=trusted)])
-    yield from _device_checks(site, roots, runs)
+    yield from _device_checks(site, roots, lambda: runs() is True)
     if site.config is not None:
-        yield Check("peers", partial(_peers, site.config, site.path, offline=offline))
+        yield from _peer_checks(site.config, site.path, offline=offline)
 
 
 def _device_checks(site: Site, roots: Roots, runs: Callable[[], bool]) -> Iterator[Check]:
@@ -51,14 +56,30 @@ def _device_checks(site: Site, roots: Roots, runs: Callable[[], bool]) -> Iterat
         yield Check(f"display of {evse.uid}", partial(display_findings, evse, roots))
 
 
-def _peers(config: Config, path: Path, *, offline: bool) -> list[Finding]:
-    """Each peer's list, and then the peer itself: how bad it is that nobody answers depends on the lists."""
-    from agent.diagnosis.peers import peer_findings, terms_of_peers  # noqa: PLC0415  a fifth of a second of HTTP
-
-    terms = terms_of_peers(config, path)
+def _peer_checks(config: Config, path: Path, *, offline: bool) -> Iterator[Check]:
+    """Each peer's list, and the peer itself: how bad it is that nobody answers depends on the lists."""
     folder = Path(config.storage.directory)
-    max_age = timedelta(days=config.policy.max_age_days)
-    lists = whitelist_findings(folder, [each.name for each in terms], max_age)
-    if offline:
-        return lists
-    return [*lists, *peer_findings(terms, config, tokens=tokens_in(folder))]
+
+    @asked_once
+    def terms() -> "list[PeerTerms]":
+        from agent.diagnosis.peers import terms_of_peers  # noqa: PLC0415  a fifth of a second of HTTP
+
+        return terms_of_peers(config, path)
+
+    def lists() -> list[Finding]:
+        try:
+            peers = [each.name for each in terms()]
+        except AgentError:
+            return []  # the peers' own check says it
+        max_age = timedelta(days=config.policy.max_age_days)
+        return whitelist_findings(folder, peers, max_age)
+
+    def asked() -> list[Finding]:
+        from agent.diagnosis.peers import no_peer_finding, peer_findings  # noqa: PLC0415  as above
+
+        if not terms():
+            return [no_peer_finding(tokens=tokens_in(folder))]
+        return [] if offline else peer_findings(terms(), config, tokens=tokens_in(folder))
+
+    yield Check("whitelist", lists)
+    yield Check("peers", asked)

@@ -1,25 +1,52 @@
 """The configuration, with every file that it names."""
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from agent.config import Config, ModbusMeterSection, credentials_token
 from agent.diagnosis.finding import Finding, bad, good
+from agent.diagnosis.rights import AGENT_USER, user_name
 from agent.diagnosis.site import Site
 from agent.errors import ConfigError
 
 
 def configuration_finding(site: Site) -> Finding:
     """Whether the agent could start with it."""
-    fault = site.fault
+    if site.fault:
+        return bad("configuration", site.fault, _of_a_file(site.path) or _KEYS)
     if site.config is not None:
         try:
             check_files(site.config, site.path)
         except ConfigError as error:
-            fault = str(error)
-    if fault:
-        return bad("configuration", fault, "docs/configuration.toml says what each key takes")
+            return bad("configuration", str(error), _FILE if isinstance(error.__cause__, OSError) else _KEYS)
     return good("configuration", f"{site.path} can be used")
+
+
+_KEYS = "docs/configuration.toml says what each key takes"
+_FILE = f"correct its name, or give it to the agent's user: sudo chown {AGENT_USER}: and the file"
+
+
+@contextmanager
+def _named(path: Path) -> Iterator[None]:
+    """What devices say of their settings names no file."""
+    try:
+        yield
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from error
+
+
+def _of_a_file(path: Path) -> str:
+    """What helps where the configuration itself can't be read; empty where it can."""
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except PermissionError:
+        return f"sudo chown {AGENT_USER}: {path}, if this is the user that runs the agent ({user_name()})"
+    except OSError:
+        return "--config names the file, or CHARGEPOINT_AGENT_CONFIG"
+    return ""
 
 
 def check_files(config: Config, path: Path) -> None:
@@ -37,19 +64,20 @@ def check_files(config: Config, path: Path) -> None:
     tariff = tariff_of(config, path)
     for evse in config.evse:
         documents_of(config, evse, tariff)
-        display_of(evse, io.StringIO())
+        with _named(path):
+            display_of(evse, io.StringIO())
     for reader in config.reader:
-        reader_of(reader)
+        with _named(path):
+            reader_of(reader)
     for meter in config.meter:
         if isinstance(meter, ModbusMeterSection):
-            registers_of(meter)
+            with _named(path):
+                registers_of(meter)
     if config.monitoring is not None:
         from agent.service.monitoring import place_of  # noqa: PLC0415  as above
 
-        try:
+        with _named(path):
             place_of(config.monitoring.listen, allow_remote=config.monitoring.allow_remote)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from error
     server = config.ocpi.server
     if server.enabled and server.tls_certificate:
         from agent.ocpi.server.serve import tls_of  # noqa: PLC0415  as above

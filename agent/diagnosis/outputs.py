@@ -19,10 +19,15 @@ from agent.config import (
 from agent.diagnosis.finding import Finding, Level, bad, good
 from agent.diagnosis.readers import library_findings
 from agent.diagnosis.rights import lacking
-from agent.diagnosis.serial_lines import line_finding, node_finding
+from agent.diagnosis.serial_lines import line_finding, node_finding, serial_finding
 from hw.discovery_boards import ask_bus
+from hw.discovery_libraries import PICTURE_ON_SPI
 from hw.discovery_sysfs import Roots
 from hw.discovery_usb import HidRelayBoard, hid_nodes, hid_relays
+from hw.patience import answered_within
+
+BUS_S = 5.0
+"""One byte takes less than a millisecond; a bus whose clock something holds low may never answer."""
 
 
 def relay_findings(subject: str, section: RelaySection, roots: Roots) -> list[Finding]:
@@ -31,7 +36,7 @@ def relay_findings(subject: str, section: RelaySection, roots: Roots) -> list[Fi
         case GpioRelaySection():
             return []  # a pin, looked at with all others
         case LcusRelaySection():
-            return [node_finding(subject, Path(section.port))]
+            return [serial_finding(subject, Path(section.port))]
         case HidRelaySection():
             board = hid_finding(subject, section, list(hid_relays(roots)), roots)
             return [board, *library_findings(subject, "hid")]
@@ -71,10 +76,10 @@ def meter_findings(meters: Sequence[MeterSection], *, agent_runs: Callable[[], b
 def display_findings(evse: EvseSection, roots: Roots) -> list[Finding]:
     """The driver could charge without one, and would not know why not."""
     subject, display = f"display of {evse.uid}", evse.display
-    return [
-        *_display(subject, display, roots),
-        *library_findings(subject, str(display.__struct_config__.tag), Level.WARNING),
-    ]
+    kind = str(display.__struct_config__.tag)
+    if isinstance(display, PictureDisplaySection) and display.interface == "spi":
+        kind = PICTURE_ON_SPI
+    return [*_display(subject, display, roots), *library_findings(subject, kind, Level.WARNING)]
 
 
 def _display(subject: str, display: DisplaySection, roots: Roots) -> list[Finding]:
@@ -87,7 +92,7 @@ def _display(subject: str, display: DisplaySection, roots: Roots) -> list[Findin
             node = roots.dev / f"spidev{display.spi_port}.{display.spi_device}"
             return [_or_switched_on(node_finding(subject, node, level=Level.WARNING), "dtparam=spi=on")]
         case SerialDisplaySection():
-            return [node_finding(subject, Path(display.port), level=Level.WARNING)]
+            return [serial_finding(subject, Path(display.port), level=Level.WARNING)]
         case _:
             return []
 
@@ -98,7 +103,7 @@ def _on_i2c(subject: str, bus: int, address: int, roots: Roots) -> Iterator[Find
         yield _or_switched_on(finding, "dtparam=i2c_arm=on")
         return
     try:
-        answers = ask_bus(bus, [address])
+        answers = answered_within(BUS_S, lambda: ask_bus(bus, [address]), f"I2C bus {bus}")
     except OSError as error:
         yield Finding(Level.WARNING, subject, f"bus {bus} can't be asked: {error}", "check the wires of the bus")
         return

@@ -1,8 +1,10 @@
 """Whether each peer can be reached and takes our credentials token: one small request each, all at once."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from typing import ParamSpec, TypeVar
 
 import aiosqlite
 
@@ -16,6 +18,10 @@ from agent.peering import PeerTerms, client_of, configured, registered
 from agent.store.database import ReadOnlyDatabase
 from agent.store.failures import explained
 from agent.store.peers import Relations
+from hw.patience import begun
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LIMIT_S = 10.0
 """For each peer, looking up its modules and its list: a driver would not wait half as long."""
@@ -41,30 +47,50 @@ async def _registered(config: Config, state: Path) -> list[PeerTerms]:
         await kept.close()
 
 
-def peer_findings(terms: Sequence[PeerTerms], config: Config, *, tokens: int) -> list[Finding]:
-    """One for each. `tokens`: how many cards could be decided without them."""
-    if not terms:
-        advice = "[[peer]] in the configuration, or chargepoint-agent peers register"
-        return [warning("peers", "there is none: no card but those of imported tokens can be accepted", advice)]
-    return asyncio.run(_all_asked(terms, config, tokens))
+def peer_findings(
+    terms: Sequence[PeerTerms], config: Config, *, tokens: int, limit_s: float = LIMIT_S
+) -> list[Finding]:
+    """One for each, within `limit_s`. `tokens`: how many cards could be decided without them."""
+    return asyncio.run(_all_asked(terms, config, tokens, limit_s))
 
 
-async def _all_asked(terms: Sequence[PeerTerms], config: Config, tokens: int) -> list[Finding]:
-    failures = await asyncio.gather(*(_asked(each, config) for each in terms))
+def no_peer_finding(*, tokens: int) -> Finding:
+    """That there is nobody to ask, and how much is left then."""
+    advice = "[[peer]] in the configuration, or chargepoint-agent peers register"
+    if not tokens:
+        return bad("peers", "there is none, and no list has a token, so no card can be accepted", advice)
+    return warning("peers", f"there is none: no card but those of {tokens} imported tokens can be accepted", advice)
+
+
+class _Lookups(ThreadPoolExecutor):
+    """Looks names up, each in a thread that nobody waits for.
+
+    Where no name server answers that takes half a minute, and neither the loop's end nor the program's would come
+    before it with the threads that a loop has of its own.
+    """
+
+    def submit(self, call: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        """As `Executor.submit`."""
+        return begun(lambda: call(*args, **kwargs), "look up")
+
+
+async def _all_asked(terms: Sequence[PeerTerms], config: Config, tokens: int, limit_s: float) -> list[Finding]:
+    asyncio.get_running_loop().set_default_executor(_Lookups())
+    failures = await asyncio.gather(*(_asked(each, config, limit_s) for each in terms))
     nobody = all(failures) and not tokens
     return [_finding(each, failure, nobody=nobody) for each, failure in zip(terms, failures, strict=True)]
 
 
-async def _asked(terms: PeerTerms, config: Config) -> Failure | None:
+async def _asked(terms: PeerTerms, config: Config, limit_s: float) -> Failure | None:
     try:
         client = client_of(terms, config)
     except ConfigError as error:
         return Failure(Outcome.UNREACHABLE, str(error))
     try:
-        async with asyncio.timeout(LIMIT_S):
+        async with asyncio.timeout(limit_s):
             return await client.probe()
     except TimeoutError:
-        return Failure(Outcome.TIMEOUT, f"no answer within {LIMIT_S:g} s")
+        return Failure(Outcome.TIMEOUT, f"no answer within {limit_s:g} s, from it or from the network's name server")
     finally:
         await client.aclose()
 

@@ -45,7 +45,7 @@ def library_findings(subject: str, kind: str, level: Level = Level.BAD) -> list[
     if extra is None:
         return []
     remedy = f"install this program with its extra {extra} (pip install '.[{extra}]' where its source is)"
-    return [Finding(level, subject, f"the library for a {kind} is not installed", remedy)]
+    return [Finding(level, subject, f"the library for kind {kind} is not installed", remedy)]
 
 
 def twin_findings(

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from agent.diagnosis.finding import Finding, bad, warning
+from agent.diagnosis.finding import Finding, bad
 from agent.errors import AgentError
 
 T = TypeVar("T")
@@ -55,7 +55,8 @@ def go_through(checks: Sequence[Check], *, limit_s: float) -> Iterator[Sequence[
             said = f"nothing came back within {limit_s:g} s"
             yield [bad(subject, said, "look into the kernel's log (dmesg) for a device or a disk that hangs")]
         elif running.findings is None:
-            yield [warning(subject, "this check broke off: a fault of this program, please report what it printed")]
+            # What could not be looked at may be in the way of everything: it never passes for good.
+            yield [bad(subject, "this check broke off", "what it printed says where; please report it with that")]
         else:
             yield running.findings
 

@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 from agent.diagnosis.finding import Finding, bad, good, warning
-from agent.diagnosis.rights import user_name
+from agent.diagnosis.rights import AGENT_USER, user_name
 from agent.errors import BusyError, StoreError
 from agent.runtime.room import lack_of_room
 from agent.storage import alone_in
@@ -67,8 +67,8 @@ def _room(folder: Path) -> list[Finding]:
     return findings
 
 
-def agent_runs_in(folder: Path | None) -> bool:
-    """Whether an agent works on these databases now. Looked at and let go of at once."""
+def agent_runs_in(folder: Path | None) -> bool | None:
+    """Whether an agent works on these databases now; None where that can't be told. Looked at and let go of at once."""
     if folder is None or not folder.is_dir():
         return False
     try:
@@ -77,11 +77,14 @@ def agent_runs_in(folder: Path | None) -> bool:
     except BusyError:
         return True
     except StoreError:
-        return False
+        return None
 
 
-def agent_finding(*, runs: bool) -> Finding:
+def agent_finding(*, runs: bool | None) -> Finding:
     """Said first, for it explains why devices are busy."""
+    if runs is None:
+        said = "whether one is running can't be told by this user: devices that are in use may be in use by it"
+        return warning("agent", said, f"sudo -u {AGENT_USER} chargepoint-agent doctor")
     if runs:
         return good("agent", "an agent is running on these databases: devices that are in use are in use by it")
     return good("agent", "no agent is running on these databases")

@@ -144,7 +144,11 @@ class Switchgear:
     def _found(self, finding: Finding) -> None:
         match finding:
             case Finding.WELDED:
-                self._lose(Cause.WELDED, "current may flow: switch the EVSE off at its breaker, replace the contactor")
+                self._lose(
+                    Cause.WELDED,
+                    "current may flow: switch the EVSE off at its breaker, replace the contactor; "
+                    "so since the first start: relay.feedback.active_high is the wrong way round",
+                )
             case Finding.MISSING:
                 self._lose(Cause.MISSING, "check the contactor's coil and its supply")
             case Finding.FINE:

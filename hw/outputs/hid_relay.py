@@ -9,6 +9,8 @@ so all of them are made in a thread, and nobody waits for more than `answer_s`. 
 state when the process is killed. Unplugged it loses its 5 V, and the contact opens; it counts as closed all the same
 until the board, plugged in again, has said that it is open, for some are fed from elsewhere as well.
 
+While it is attached a relay is this driver's alone, see `hid_hold`: where another agent has it, nothing is switched.
+
 Needs hidapi (the extra hid): import this module where such a board is configured. Of its two Linux modules `hidraw` is
 taken where there is one: `hid`, over libusb, takes the board from the kernel and lets nobody else have it.
 """
@@ -16,15 +18,19 @@ taken where there is one: `hid`, over libusb, takes the board from the kernel an
 import asyncio
 import atexit
 import importlib
+import logging
 import queue
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future
-from contextlib import suppress
-from typing import Any, Protocol, TypeVar, cast
+from contextlib import contextmanager, suppress
+from typing import Any, NamedTuple, Protocol, TypeVar, cast
 
 from agent.errors import DeviceError
 from agent.ports import Relay, RelayBoard
+from hw.outputs.hid_hold import Hold, NodeHold
+
+log = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -88,14 +94,15 @@ class HidRelay:
         vendor: int = VENDOR,
         product: int = PRODUCT,
         library: HidLibrary | None = None,
+        hold: Callable[[bytes, int], Hold] = NodeHold,
         answer_s: float = ANSWER_S,
         look_s: float = LOOK_S,
     ) -> None:
-        """`library` is hidapi, or what stands for it."""
+        """`library` is hidapi, or what stands for it, `hold` what keeps a channel of a board for us; see `NodeHold`."""
         named = f"the USB relay board {serial}" if serial else "the USB relay board"
         self._name = f"relay {channel} of {named}"
         self._answer_s, self._look_s = answer_s, look_s
-        self._board = _Board(library or _hidapi(self._name), vendor, product, serial, channel)
+        self._board = _Board(library or _hidapi(self._name), hold, vendor, product, serial, channel)
         self._thread = _Thread(self._name)
         self._hung: Future[None] | None = None
         """What opens the contact once a call that hangs is over."""
@@ -148,8 +155,11 @@ class HidRelay:
             self.open_contact()
         finally:
             self._attached = self._closed = False
-            self._thread.put(self._board.close)
+            given_back = self._thread.put(self._board.give_back)
             self._thread.end()
+            if not self._hangs:  # whoever comes next may have it; a board that hangs is left to the end of the program
+                with suppress(TimeoutError):
+                    given_back.result(self._answer_s)
 
     async def run(self, on_state: Callable[[bool, str], None]) -> None:
         """Watch over the board until cancelled; see `agent.ports.RelayBoard`. A new cause is told, too."""
@@ -212,62 +222,134 @@ class HidRelay:
 _SILENT = "it does not answer: unplug it and plug it in again"
 
 
+_CHECK = "check its cable, and serial in the configuration"
+
+
+class _Found(NamedTuple):
+    serial: str
+    path: bytes
+    handle: HidDevice
+
+
 class _Board:
     """The board itself. Every call blocks, belongs into one thread, and raises DeviceError."""
 
-    def __init__(self, library: HidLibrary, vendor: int, product: int, serial: str | None, channel: int) -> None:
+    def __init__(
+        self,
+        library: HidLibrary,
+        hold: Callable[[bytes, int], Hold],
+        vendor: int,
+        product: int,
+        serial: str | None,
+        channel: int,
+    ) -> None:
         self._library = library
+        self._hold_on = hold
         self._ids = (vendor, product)
         self._serial = serial
         self._channel = channel
         self._handle: HidDevice | None = None
+        self._hold: Hold | None = None
+        """Kept while a board answers badly: nobody else shall have the relay meanwhile."""
         self._told: bool | None = None
         """What this handle has told the contact."""
+        self._crashed_by: type[Exception] | None = None
 
     def switch(self, *, closed: bool) -> None:
         """Tell the contact, and see that it follows."""
-        handle = self._opened()
-        report = bytes((0, _ON if closed else _OFF, self._channel, *bytes(_REPORT_SIZE - 2)))
-        try:
+        with self._lost_when_it_fails():
+            handle = self._opened()
+            report = bytes((0, _ON if closed else _OFF, self._channel, *bytes(_REPORT_SIZE - 2)))
             if handle.send_feature_report(report) < 0:
-                raise OSError("it takes no command")  # noqa: TRY301  hidapi says it without raising
+                raise OSError("it takes no command")  # hidapi says it without raising
             _, is_closed = self._read(handle)
-        except (OSError, ValueError) as error:
-            self.close()
-            raise DeviceError(f"the board is lost ({error}): check its cable") from error
         self._told = closed
         if is_closed is not closed:
             raise DeviceError("the board takes the command and does nothing: check its supply, or replace it")
 
     def look(self) -> bool:
         """Whether the contact is closed, as it was told. On a handle that is new, it is told to open first."""
-        handle = self._opened()
-        if self._told is None:
-            self.switch(closed=False)
-            return False
-        try:
+        with self._lost_when_it_fails():
+            handle = self._opened()
+            if self._told is None:
+                self.switch(closed=False)
+                return False
             _, is_closed = self._read(handle)
-        except (OSError, ValueError) as error:
-            self.close()
-            raise DeviceError(f"the board is lost ({error}): check its cable") from error
         if is_closed is not self._told:
             self.switch(closed=False)
             raise DeviceError("the board does not hold what it was told: let no other program switch it")
         return is_closed
 
-    def close(self) -> None:
+    def give_back(self) -> None:
+        """Let others have the board, and our relay of it."""
+        self._close()
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
+
+    def _close(self) -> None:
         handle, self._handle, self._told = self._handle, None, None
         if handle is not None:
-            handle.close()
+            with suppress(Exception):  # it is given up, whatever the library says to that
+                handle.close()
+
+    @contextmanager
+    def _lost_when_it_fails(self) -> Iterator[None]:
+        """Whatever the library raises, the board is to be found anew, and it is a DeviceError."""
+        try:
+            yield
+        except DeviceError:
+            raise
+        except (OSError, ValueError) as error:
+            self._close()
+            raise DeviceError(f"the board is lost ({error}): check its cable") from error
+        except Exception as error:
+            # An EVSE whose relay raises anything else could not be opened by whoever waits for a DeviceError.
+            if type(error) is not self._crashed_by:
+                self._crashed_by = type(error)
+                log.exception("relay %d of a USB relay board: its library has failed", self._channel)
+            self._close()
+            raise DeviceError(
+                f"its library has failed ({type(error).__name__}: {error}): install hidapi anew"
+            ) from error
 
     def _opened(self) -> HidDevice:
         if self._handle is None:
             self._handle = self._found()
         return self._handle
 
+    def _keep(self, path: bytes) -> None:
+        """Have the relay to ourselves."""
+        if self._hold is not None and self._hold.is_on(path):
+            return
+        if self._hold is not None:
+            self._hold.close()
+            self._hold = None
+        try:
+            self._hold = self._hold_on(path, self._channel)
+        except BlockingIOError as error:
+            raise DeviceError("another program has it: end the other agent, or take another relay") from error
+        except OSError as error:
+            where = path.decode(errors="replace")
+            raise DeviceError(f"{where} can't be kept for this agent: {error.strerror or error}") from error
+
     def _found(self) -> HidDevice:
-        """The board that is meant, open."""
-        boards: list[tuple[str, HidDevice]] = []
+        """The board that is meant, open, with our relay to ourselves."""
+        opened: list[HidDevice] = []
+        found: HidDevice | None = None
+        try:
+            board = self._chosen(*self._plugged_in(opened))
+            self._keep(board.path)
+            found = board.handle
+        finally:
+            for handle in opened:
+                if handle is not found:
+                    handle.close()
+        return found
+
+    def _plugged_in(self, opened: list[HidDevice]) -> tuple[list[_Found], list[str]]:
+        """The boards that could be it, and what is wrong with others. Every handle goes to `opened`."""
+        boards: list[_Found] = []
         errors: list[str] = []
         try:
             entries = self._library.enumerate(*self._ids)
@@ -278,36 +360,34 @@ class _Board:
             if not named.startswith("USBRelay"):
                 continue  # a number that many share
             handle = self._library.device()
+            opened.append(handle)
             try:
                 handle.open_path(entry["path"])
                 serial, _ = self._read(handle)
             except (OSError, ValueError) as error:
-                handle.close()
                 errors.append(f"{entry['path'].decode(errors='replace')}: {error}")
                 continue
             channels = named.removeprefix("USBRelay")
             if self._serial in (None, serial) and channels.isdigit() and self._channel > int(channels):
-                handle.close()
                 errors.append(f"the board {serial} has only {channels} relays")
                 continue
-            boards.append((serial, handle))
-        return self._chosen(boards, errors)
+            boards.append(_Found(serial, entry["path"], handle))
+        return boards, errors
 
-    def _chosen(self, boards: Sequence[tuple[str, HidDevice]], errors: Sequence[str]) -> HidDevice:
-        fits = [(serial, handle) for serial, handle in boards if self._serial in (None, serial)]
-        for _, handle in boards:
-            if [handle] != [fitting for _, fitting in fits]:
-                handle.close()
-        serials = sorted({serial for serial, _ in fits})
+    def _chosen(self, boards: Sequence[_Found], errors: Sequence[str]) -> _Found:
+        fits = [board for board in boards if self._serial in (None, board.serial)]
+        serials = sorted({board.serial for board in fits})
         if len(fits) == 1:
-            return fits[0][1]
+            return fits[0]
         if len(serials) > 1:
             raise DeviceError(f"there are several: set serial to one of {', '.join(serials)}")
         if fits:
             raise DeviceError(f"there are several with the serial {serials[0]}, which can't be told apart: leave one")
         if errors:
             raise DeviceError(f"it can't be used ({'; '.join(errors)}): may the agent's user open /dev/hidraw*?")
-        raise DeviceError("it is not there: check its cable, and serial in the configuration")
+        if boards:
+            raise DeviceError(f"it is not there, only {', '.join(sorted(board.serial for board in boards))}: {_CHECK}")
+        raise DeviceError(f"it is not there: {_CHECK}")
 
     def _read(self, handle: HidDevice) -> tuple[str, bool]:
         """Its serial, and whether our contact is closed."""
@@ -345,7 +425,7 @@ def _carry_out(call: Callable[[], _T], done: Future[_T]) -> None:
         return
     try:
         result = call()
-    except Exception as error:  # noqa: BLE001  it is raised where somebody waits for it
+    except Exception as error:  # noqa: BLE001  it is raised where somebody waits for it, a DeviceError as a rule
         done.set_exception(error)
     else:
         done.set_result(result)
@@ -353,7 +433,7 @@ def _carry_out(call: Callable[[], _T], done: Future[_T]) -> None:
 
 def _hidapi(name: str) -> HidLibrary:
     for module in ("hidraw", "hid"):
-        with suppress(ImportError):
+        with suppress(ImportError, OSError):  # OSError: a library of the system's that it needs is damaged
             return cast("HidLibrary", importlib.import_module(module))
     raise DeviceError(f"{name} can't be used: install this program with its extra hid")
 

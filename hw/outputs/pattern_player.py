@@ -15,6 +15,9 @@ from agent.model import Signal
 from hw.gpio import ensure_pins, pin_errors, remedy
 from hw.outputs.patterns import Pattern, Playing, State, ended, told
 
+_NOTHING = ""
+"""What was told before anything was."""
+
 REOPEN_S = 5.0
 """A pin that can't be had needs a person; this is soon enough after one has been there."""
 
@@ -67,37 +70,48 @@ class PatternPlayer:
         return None if self._playing.signal is None else self._table[self._playing.signal]
 
     async def run(self, on_state: Callable[[bool, str], None]) -> None:
-        """Play until cancelled; the device is off then. `on_state` is as in `agent.ports.PlugSensor.run`."""
-        said: str | None = None
+        """Play until cancelled; the device is off then. `on_state` is as in `agent.ports.PlugSensor.run`.
+
+        Pins that can be had and not be switched are lost until something was played on them to its end.
+        """
+        told: str | None = _NOTHING
+
+        def tell(trouble: str | None) -> None:
+            nonlocal told
+            if trouble != told:
+                told = trouble
+                on_state(trouble is None, trouble or f"{self.label} is on its pins")
+
+        has_failed = False  # with its pins in hand
         while True:
             try:
                 with self._pins() as pins:
                     self._set(pins, self._off)
-                    said = None
-                    on_state(True, f"{self.label} is on its pins")  # noqa: FBT003  # the port's signature
-                    await self._play(pins)
+                    if not has_failed:
+                        tell(None)
+                    has_failed = True  # for playing ends by nothing else
+                    await self._play(pins, lambda: tell(None))
             except DeviceError as error:
-                if str(error) != said:
-                    said = str(error)
-                    on_state(False, said)  # noqa: FBT003
+                tell(str(error))
             await asyncio.sleep(self._reopen_s)
 
-    async def _play(self, pins: Sequence[Any]) -> None:
-        """Play one thing after the other. Raises DeviceError when a pin fails."""
+    async def _play(self, pins: Sequence[Any], played: Callable[[], None]) -> None:
+        """Play one thing after the other, telling of each that is over. Raises DeviceError when a pin fails."""
         while True:
             self._changed.clear()
             pattern = self.pattern
             if pattern is None:
                 await self._changed.wait()
                 continue
-            if await self._steps(pins, pattern):
+            if await self._steps(pins, pattern, played):
                 continue
             before, self._playing = self._playing, ended(self._playing)
             if self._playing.signal is before.signal:
                 self._set(pins, pattern.rests)
+                played()
                 await self._changed.wait()
 
-    async def _steps(self, pins: Sequence[Any], pattern: Pattern) -> bool:
+    async def _steps(self, pins: Sequence[Any], pattern: Pattern, played: Callable[[], None]) -> bool:
         """Whether something new came before they were over; those that repeat are never over."""
         if not pattern.steps or self._playing.over:
             return False
@@ -109,6 +123,7 @@ class PatternPlayer:
                         await self._changed.wait()
                 if self._changed.is_set():
                     return True
+            played()
             if not pattern.repeats:
                 return False
 

@@ -4,6 +4,7 @@ Which displays there are is `picture_display_devices`' business, what text looks
 """
 
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from agent.ports import Charset, Display
 from hw.outputs.newest import PanelWriter
@@ -42,13 +43,13 @@ class PictureDisplay:
         rows: int,
         width: int = 128,
         height: int = 64,
-        rotate: int = 0,
+        rotate: Literal[0, 90, 180, 270] = 0,
         retry_s: float = 1.0,
         check_s: float = CHECK_S,
         make: Callable[[], Device] | None = None,
         look_after: Callable[[], None] | None = None,
     ) -> None:
-        """`width` and `height` are as one looks at it, `rotate` in quarters of a turn; the pins are numbered as BCM.
+        """`width` and `height` are as one looks at it, `rotate` in degrees clockwise; the pins are numbered as BCM.
 
         `make` and `look_after` take the places of luma's device and of asking the bus for it. Raises ValueError for a
         chip that is not known, and where the text would be too small to read.
@@ -60,7 +61,7 @@ class PictureDisplay:
         panel = _Panel(
             self._look,
             wiring,
-            make or (lambda: open_device(chip, wiring, width, height, rotate)),
+            make or (lambda: open_device(chip, wiring, width, height, rotate // 90)),
             look_after or (lambda: probe(wiring)),
         )
         self._writer = PanelWriter(label, panel, retry_s=retry_s, check_s=check_s if interface == "i2c" else None)

@@ -5,6 +5,7 @@ import importlib
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import Any, Literal, Protocol
 
 from PIL import Image
@@ -81,22 +82,30 @@ def open_device(
     *,
     connected: Callable[[Wiring], Any] = connect,
 ) -> Device:
-    """The display, switched on. Raises DeviceError with what to do."""
-    interface: Any = None
+    """The display, switched on; `rotate` in quarters of a turn. Raises DeviceError with what to do."""
     try:
         interface = connected(wiring)
-        package = "luma.lcd.device" if chip in TFTS else "luma.oled.device"
-        lit: dict[str, Callable[[bool], None]] = {"backlight": _light(wiring.light)} if chip in TFTS else {}
-        # luma wants the panel's own size, before it is turned.
-        size = (height, width) if rotate % 2 else (width, height)
-        device: Device = getattr(importlib.import_module(package), chip)(
-            interface, width=size[0], height=size[1], rotate=rotate, **lit
-        )
+        try:
+            return _device(chip, interface, wiring, width, height, rotate)
+        except BaseException:
+            interface.cleanup()  # else its descriptor and its pins stay taken, and it is tried again every second
+            raise
     except _errors(wiring) as error:
-        if interface is not None:
-            interface.cleanup()
         raise DeviceError(_what_to_do(wiring, error)) from error
-    return device
+
+
+def _device(chip: str, interface: Any, wiring: Wiring, width: int, height: int, rotate: int) -> Device:  # noqa: ANN401  # luma is not typed
+    # Each device of luma's would stay in the interpreter's list of what to do at its end, with its picture, its bus and
+    # its pins, even one that fails while it is made: half a megabyte a try. We give it back ourselves.
+    importlib.import_module("luma.core.device").atexit = SimpleNamespace(register=lambda _hook: None)  # type: ignore[attr-defined]
+    package = "luma.lcd.device" if chip in TFTS else "luma.oled.device"
+    lit: dict[str, Callable[[bool], None]] = {"backlight": _light(wiring.light)} if chip in TFTS else {}
+    # luma wants the panel's own size, before it is turned.
+    size = (height, width) if rotate % 2 else (width, height)
+    made: Device = getattr(importlib.import_module(package), chip)(
+        interface, width=size[0], height=size[1], rotate=rotate, **lit
+    )
+    return made
 
 
 def show(device: Device, image: Image.Image, wiring: Wiring) -> None:
@@ -192,7 +201,11 @@ def _what_to_do(wiring: Wiring, error: Exception) -> str:
     where = f"the display at {wiring.name}"
     group = "i2c" if wiring.interface == "i2c" else "spi"
     if isinstance(error, ImportError):
-        return f"{where} can't be driven ({error}): install this program with its extra display, and spidev for SPI"
+        extras = "display" if wiring.interface == "i2c" else "display,spi"
+        return (
+            f"{where} can't be driven ({error}): install this program with its extra {extras.replace(',', ' and ')} "
+            f"(pip install '.[{extras}]' where its source is)"
+        )
     code = getattr(error, "errno", None)
     cause = f"{os.strerror(code)}, {errno.errorcode.get(code, code)}" if code else str(error)
     if code in (errno.EACCES, errno.EPERM):

@@ -8,7 +8,7 @@ from typing import Literal, Protocol
 from agent.errors import DeviceError
 from agent.ports import Charset, Display
 from hw.outputs.newest import PanelWriter
-from hw.outputs.visible import visible
+from hw.outputs.visible import padded, visible
 from hw.serial_port import open_port, trouble_of
 
 Spoken = Literal["plain", "cd5220", "vt100"]
@@ -168,7 +168,8 @@ class _Panel:
 
     def _bytes(self, text: str) -> bytes:
         # Each line in its full width: a CD5220 leaves what it is not told to overwrite.
-        return text.ljust(self._columns if self._protocol == "cd5220" else 0).encode(self._codec, "replace")
+        line = padded(text, self._columns) if self._protocol == "cd5220" else text
+        return line.encode(self._codec, "replace")
 
     def _away(self, error: OSError) -> DeviceError:
         return DeviceError(trouble_of(error).told(self._port, error))

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import TypeGuard
 
 from agent.ports import Display, Indicator, Reader, ReaderState, Relay, RelayBoard
 from tests.contract.at_work import reading
 from tests.contract.behaviours import Indicates, Reads, Shows, Switches
 from tests.contract.person import Person
+
+COMES_S = 10.0
+"""A reader that is not there by then needs a person who hears why."""
 
 REPEATS_S = 0.5
 """Every reader has repeated a card by then that it repeats at all."""
@@ -37,7 +40,11 @@ class RealReader:
     async def learn(self, count: int = 2) -> Sequence[str]:
         """Have this many cards held to the reader; their uids, which nobody sees."""
         async with reading(self.reader) as work:
-            await work.is_now(ReaderState.READY)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(COMES_S):
+                    await work.is_now(ReaderState.READY)
+            said = work.states[-1] if work.states else (None, "it says nothing")
+            assert said[0] is ReaderState.READY, f"reader {self.reader.name} is not ready: {said[1]}"
             for number in range(1, count + 1):
                 await self._person.does(f"take a card, call it card {number}, and hold it to reader {self.reader.name}")
                 await work.tapped(number)

@@ -69,6 +69,12 @@ def test_stream_of_a_smaller_character_set_gets_question_marks() -> None:
     assert stream.read() == "[EVSE 1] gr?n\n"
 
 
+def test_program_without_standard_output_shows_nothing_and_goes_on() -> None:
+    shows = ConsoleDisplay(None, columns=20, rows=2, charset=Charset.UNICODE, label="EVSE 1")
+    shows.show(["Please wait"])
+    shows.close()
+
+
 def test_closed_stream_is_said_once_and_never_raised(caplog: pytest.LogCaptureFixture) -> None:
     stream = io.StringIO()
     shows = display(stream)

@@ -181,6 +181,34 @@ async def test_pin_in_use_is_told_once_and_taken_when_it_is_free(pins: WatchedFa
         assert [works for works, _ in watch.said] == [False, True]
 
 
+async def test_lamp_that_can_be_had_and_not_lit_is_told_of_once_until_it_was_lit(
+    pins: WatchedFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pin, tries = pins.pin(GREEN), 0
+    five_tries = asyncio.Event()
+    lights = pin._set_state
+
+    def refuses(value: float) -> None:
+        nonlocal tries
+        if value:
+            tries += 1
+            if tries == 5:
+                five_tries.set()
+            raise OSError("Remote I/O error")
+        lights(value)
+
+    light = light_of()
+    async with at_work(light, pins) as watch:
+        with monkeypatch.context() as broken:
+            broken.setattr(pin, "_set_state", refuses)
+            light.indicate(Signal.ACCEPTED)
+            await five_tries.wait()
+            assert [works for works, _ in watch.said] == [True, False]
+            assert "can't be switched any more: Remote I/O error" in watch.said[-1][1]
+        await watch.hears(works=True)
+        assert len(watch.said) == 3
+
+
 async def test_light_that_is_ended_gives_its_pins_back_dark(pins: WatchedFactory) -> None:
     light = light_of()
     async with at_work(light, pins) as watch:

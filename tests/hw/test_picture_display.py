@@ -1,14 +1,22 @@
 """Displays of dots: the font, the drawing, luma's devices, and what is said where one is missing."""
 
-from typing import Any
+import gc
+import sys
+import weakref
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any, Literal
 
 import gpiozero
+import msgspec
 import pytest
 from luma.core.device import dummy
 from PIL import ImageChops
 
+from agent.config import EvseSection
 from agent.core.glyphs import fit
 from agent.core.texts import LANGUAGES
+from agent.devices.displays import display_of
 from agent.errors import DeviceError
 from agent.ports import Charset
 from fakes.pins import mock_pins
@@ -43,9 +51,10 @@ def size_of(chip: str) -> tuple[int, int]:
 class Recorded:
     """An interface of luma's that keeps how much went over it."""
 
-    def __init__(self, error: OSError | None = None) -> None:
+    def __init__(self, error: Exception | None = None) -> None:
         self.taken = 0
         self.error = error
+        self.given_back = 0
 
     def command(self, *values: int) -> None:
         self._take(len(values))
@@ -54,7 +63,7 @@ class Recorded:
         self._take(len(values))
 
     def cleanup(self) -> None:
-        """Nothing to give back."""
+        self.given_back += 1
 
     def _take(self, size: int) -> None:
         if self.error:
@@ -173,7 +182,10 @@ def test_display_that_stops_answering_says_what_to_do() -> None:
     [
         (PermissionError(13, "no"), "add the agent's user to the group i2c"),
         (FileNotFoundError(2, "no"), "switch i2c on in config.txt"),
-        (ModuleNotFoundError("No module named 'spidev'"), "with its extra display, and spidev for SPI"),
+        (
+            ModuleNotFoundError("No module named 'spidev'"),
+            r"with its extra display \(pip install '\.\[display\]' where",
+        ),
     ],
 )
 def test_display_that_can_not_be_opened_says_what_to_do(error: Exception, advice: str) -> None:
@@ -218,3 +230,116 @@ def test_lumas_pins_are_gpiozeros() -> None:
         pins.close()
     finally:
         gpiozero.Device.pin_factory = before
+
+
+def test_spi_without_its_library_names_both_extras() -> None:
+    def connected(_: Wiring) -> Any:
+        raise ModuleNotFoundError("No module named 'spidev'")
+
+    with pytest.raises(DeviceError, match=r"extra display and spi \(pip install '\.\[display,spi\]' where"):
+        open_device("st7735", Wiring("spi"), 160, 128, 0, connected=connected)
+
+
+def at(sent: Recorded) -> Callable[[Wiring], Recorded]:
+    """Every way leads to this interface."""
+    return lambda _: sent
+
+
+@pytest.mark.parametrize("error", [OSError(121, "Remote I/O error"), AssertionError("what luma asserts")])
+def test_display_that_fails_while_it_is_made_is_given_back_and_forgotten(error: Exception) -> None:
+    sent = Recorded(error)
+    with pytest.raises((DeviceError, AssertionError)):
+        open_device("ssd1306", Wiring(), 128, 64, 0, connected=at(sent))
+    assert sent.given_back == 1
+    kept, error.__traceback__ = weakref.ref(sent), None
+    del sent
+    gc.collect()
+    assert kept() is None
+
+
+@pytest.mark.filterwarnings("ignore:Image.Image.getdata is deprecated:DeprecationWarning")
+def test_display_that_was_given_back_is_forgotten() -> None:
+    sent = Recorded()
+    open_device("ssd1306", Wiring(), 128, 64, 0, connected=at(sent)).cleanup()
+    kept = weakref.ref(sent)
+    del sent
+    gc.collect()
+    assert kept() is None
+
+
+# On SPI, with a bus that is not there
+
+
+class SpiBus:
+    """spidev's bus; `failing` is how many of the next transfers fail."""
+
+    failing = 0
+    transfers = 0
+    max_speed_hz = 0
+
+    def open(self, port: int, device: int) -> None:
+        assert (port, device) == (0, 0)
+
+    def writebytes(self, _data: object) -> None:
+        type(self).transfers += 1
+        if type(self).failing:
+            type(self).failing -= 1
+            raise OSError(5, "Input/output error")
+
+    def close(self) -> None:
+        """It has no descriptor."""
+
+
+@pytest.fixture
+def spi(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[SpiBus]]:
+    class Bus(SpiBus):
+        """This test's own counters."""
+
+    spidev = ModuleType("spidev")
+    spidev.SpiDev = Bus  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "spidev", spidev)
+    before = gpiozero.Device.pin_factory
+    mock_pins()
+    yield Bus
+    gpiozero.Device.pin_factory = before
+
+
+@pytest.mark.usefixtures("spi")
+@pytest.mark.parametrize("rotate", [0, 90, 180, 270])
+def test_display_is_turned_by_the_degrees_of_the_configuration(rotate: Literal[0, 90, 180, 270]) -> None:
+    width, height = (160, 128) if rotate in (0, 180) else (128, 160)
+    table = {"kind": "picture", "chip": "st7735", "interface": "spi", "width": width, "height": height}
+    evse = {"uid": "E1", "readers": ["r"], "relay": {"kind": "gpio", "gpio": 17}, "display": table | {"rotate": rotate}}
+    display = display_of(msgspec.convert(evse, EvseSection), None)
+    assert isinstance(display, PictureDisplay)
+    display.show(["hello"])
+    assert display.settle(HANG_S)
+    display.close(HANG_S)
+
+
+@pytest.mark.parametrize("before", ["it is made", "it is written to"])
+def test_spi_that_fails_once_leaves_no_pin_taken(spi: type[SpiBus], before: str) -> None:
+    display = PictureDisplay(
+        "E1", chip="st7735", interface="spi", columns=16, rows=4, width=160, height=128, retry_s=0.01
+    )
+    if before == "it is written to":
+        display.show(["one"])
+        assert display.settle(HANG_S)
+    spi.failing = 1
+    display.show(["two"])
+    assert display.settle(HANG_S)
+    assert not spi.failing
+    display.close(HANG_S)
+
+
+@pytest.mark.usefixtures("spi")
+def test_display_whose_pin_somebody_has_comes_once_that_one_lets_go() -> None:
+    other = gpiozero.OutputDevice(24)
+    display = PictureDisplay(
+        "E1", chip="st7735", interface="spi", columns=16, rows=4, width=160, height=128, retry_s=0.01
+    )
+    display.show(["one"])
+    assert not display.settle(0.05)
+    other.close()
+    assert display.settle(HANG_S)
+    display.close(HANG_S)

@@ -10,6 +10,7 @@ import pytest
 from agent.ports import Charset
 from fakes.glass import Kind, SerialGlass
 from hw.outputs.serial_display import SerialDisplay
+from hw.outputs.visible import padded, visible
 from hw.serial_port import open_port
 
 HANG_S = 60.0
@@ -163,3 +164,22 @@ def test_display_that_takes_nothing_keeps_nobody_waiting_and_gets_the_newest_tex
 def test_what_the_protocol_can_not_do_is_refused(kind: Kind, rows: int, charset: Charset, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         SerialDisplay("EVSE 1", "/dev/null", protocol=kind, columns=20, rows=rows, charset=charset)
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("ab\x1b[2Jcd", "ab [2Jcd"),
+        ("x" * 30, "x" * 20),
+        ("e\u0323" * 25, "e\u0323" * 20),
+        ("\u5145" * 15, "\u5145" * 10),
+        ("x" * 19 + "\u5145y", "x" * 19),
+    ],
+)
+def test_line_is_cut_by_its_columns_and_not_by_its_code_points(line: str, shown: str) -> None:
+    assert visible(line, 20) == shown
+
+
+@pytest.mark.parametrize("line", ["abc", "e\u0323bc", "a\u5145"])
+def test_line_is_filled_up_by_its_columns(line: str) -> None:
+    assert padded(line, 20) == line + " " * 17

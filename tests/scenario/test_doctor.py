@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from agent.diagnosis.site import site_of
 from fakes.emsp import FakeEmsp
 from fakes.serial_line import SerialLine
 from tests.scenario.world import Cards, Finished, command, command_process, configuration, emsp_with, fill_whitelist
@@ -152,6 +153,25 @@ async def test_peer_that_is_down_is_bad_where_there_is_no_list(tmp_path: Path) -
         assert "no card can be accepted" in said.of("peer abc")
 
 
+@pytest.mark.parametrize("offline", [("--offline",), ()])
+async def test_charge_point_that_could_accept_no_card_at_all_is_bad(tmp_path: Path, offline: tuple[str, ...]) -> None:
+    async with site(tmp_path) as here:
+        here.config.write_text(configuration(tmp_path, [], here.lines))
+        said = await here.doctor(*offline)
+        assert said.code == 1
+        assert [line.split(": ")[0] for line in said.bad] == ["bad       peers"]
+        assert "no card can be accepted" in said.of("peers")
+
+
+async def test_list_is_told_of_before_its_peer_is_asked(tmp_path: Path) -> None:
+    async with site(tmp_path) as here:
+        await fill_whitelist(here.config)
+        said = await here.doctor("--offline")
+        assert said.code == 0
+        assert said.of("whitelist of abc").startswith("good")
+        assert not any("peer abc" in line for line in said.lines)
+
+
 async def test_credentials_that_are_not_taken_are_bad(tmp_path: Path) -> None:
     async with site(tmp_path) as here:
         here.config.write_text(here.config.read_text().replace(here.emsp.credentials_token, "another-token"))
@@ -274,3 +294,18 @@ async def test_user_outside_the_devices_group_is_told_which(open_folder: Path) -
     assert done.returncode == 1
     assert f"sudo usermod -aG {group.gr_name} " in said
     assert "may not make it in" in said
+
+
+async def test_user_who_may_not_see_the_databases_is_not_told_that_no_agent_runs(open_folder: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may become another user")
+    async with site(open_folder) as here:
+        folder = site_of(here.config).folder
+        assert folder is not None
+        folder.mkdir(mode=0o700)
+        pins = {**os.environ, "GPIOZERO_PIN_FACTORY": "mock"}
+        done = ran([sys.executable, "-c", AS_NOBODY, here.config], env=pins)
+    before, _, said = done.stdout.partition("as nobody\n")
+    assert "no agent is running on these databases" in before
+    assert "no agent is running" not in said
+    assert "whether one is running can't be told by this user" in said

@@ -3,7 +3,11 @@
 import asyncio
 import json
 import signal
+import socket
+from collections.abc import Iterator
 from pathlib import Path
+
+import pytest
 
 from fakes.serial_line import SerialLine
 from tests.scenario.world import HANG_S, command, command_process, configuration
@@ -33,6 +37,31 @@ async def test_listing_in_json_has_an_object_for_each_find() -> None:
     finished = await command("readers", "--json")
     assert finished.code == 0
     assert all("subject" in json.loads(line) for line in finished.out.splitlines())
+
+
+@pytest.fixture
+def frozen_pcscd(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A pcscd that was stopped: the kernel takes the call for it, and nobody answers."""
+    pytest.importorskip("smartcard")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "pcscd.comm"))
+        listening.listen()
+        monkeypatch.setenv("PCSCLITE_CSOCK_NAME", str(tmp_path / "pcscd.comm"))
+        yield
+
+
+@pytest.mark.usefixtures("frozen_pcscd")
+async def test_listing_ends_where_pcscd_is_frozen_and_says_so() -> None:
+    finished = await command("readers")
+    assert finished.code == 0
+    assert "pcscd has not answered within 5 s): systemctl restart pcscd" in finished.out
+
+
+@pytest.mark.usefixtures("frozen_pcscd")
+async def test_watching_ends_where_pcscd_is_frozen_and_says_so() -> None:
+    finished = await command("readers", "--watch")
+    assert (finished.code, finished.out) == (1, "")
+    assert "pcscd has not answered within 5 s): systemctl restart pcscd" in finished.err
 
 
 async def test_watched_port_shows_the_card_and_ends_after_it(tmp_path: Path) -> None:

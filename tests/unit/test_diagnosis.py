@@ -14,15 +14,16 @@ import pytest
 from agent.commands.doctor import exit_code_of, summary
 from agent.config import HidRelaySection, KeyboardSection, PcscSection
 from agent.diagnosis.clock import clock_finding
+from agent.diagnosis.configuration import configuration_finding
 from agent.diagnosis.databases import database_findings
 from agent.diagnosis.finding import Finding, Level, bad, counts, good, warning
 from agent.diagnosis.outputs import hid_finding
 from agent.diagnosis.readers import keyboard_finding, matching_finding, pcscd_finding, rule_findings
 from agent.diagnosis.rights import lacking
 from agent.diagnosis.rounds import Check, asked_once, go_through
-from agent.diagnosis.serial_lines import line_finding, node_finding
+from agent.diagnosis.serial_lines import line_finding, node_finding, serial_finding
 from agent.diagnosis.site import site_of
-from agent.diagnosis.storage import agent_runs_in, folder_findings
+from agent.diagnosis.storage import agent_finding, agent_runs_in, folder_findings
 from agent.diagnosis.whitelist import whitelist_findings
 from agent.errors import DeviceError
 from agent.storage import alone_in
@@ -77,6 +78,20 @@ def test_check_that_raises_becomes_a_finding() -> None:
 
     [[finding]] = go_through([Check("relay", look)], limit_s=HANG_S)
     assert finding == bad("relay", "gone")
+
+
+def test_check_that_breaks_off_does_not_pass_for_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    printed = threading.Event()
+    monkeypatch.setattr(threading, "excepthook", lambda _: printed.set())
+
+    def look() -> list[Finding]:
+        raise ValueError("embedded null byte")
+
+    [[finding]] = go_through([Check("relay", look)], limit_s=HANG_S)
+    assert finding.level is Level.BAD
+    assert printed.wait(HANG_S)
+    assert finding.sentence == "this check broke off"
+    assert exit_code_of([finding]) == 1
 
 
 def test_question_of_many_checks_is_asked_once() -> None:
@@ -172,6 +187,12 @@ def test_agent_is_seen_by_its_lock(tmp_path: Path) -> None:
     assert not agent_runs_in(tmp_path)
     with alone_in(tmp_path):
         assert agent_runs_in(tmp_path)
+
+
+def test_agent_that_can_not_be_told_of_is_a_warning() -> None:
+    finding = agent_finding(runs=None)
+    assert finding.level is Level.WARNING
+    assert "may be in use by it" in finding.sentence
 
 
 # ---- databases
@@ -276,6 +297,17 @@ def test_port_that_is_not_there_is_bad(tmp_path: Path) -> None:
 
 def test_file_in_place_of_a_device_is_bad(tmp_path: Path) -> None:
     assert node_finding("reader a", machine_node(tmp_path)).sentence.endswith("is no device")
+
+
+def test_device_that_is_no_serial_line_is_bad() -> None:
+    finding = serial_finding("relay of E1", Path("/dev/null"))
+    assert finding.level is Level.BAD
+    assert finding.sentence == "/dev/null is no serial port"
+
+
+def test_line_that_is_not_to_be_opened_is_good_when_it_is_there(tmp_path: Path) -> None:
+    with SerialLine(tmp_path) as line:
+        assert serial_finding("relay of E1", line.path).level is Level.GOOD
 
 
 def test_port_that_nobody_has_is_good(tmp_path: Path) -> None:
@@ -390,6 +422,18 @@ def test_broken_configuration_gives_what_can_be_read_of_it(tmp_path: Path) -> No
     assert site.fault
     assert [reader.name for reader in site.readers] == ["left"]
     assert (site.folder, len(site.relays), len(site.evses)) == (tmp_path / "state", 1, 1)
+
+
+def test_configuration_that_is_not_there_is_to_be_named(tmp_path: Path) -> None:
+    finding = configuration_finding(site_of(tmp_path / "none.toml"))
+    assert finding.level is Level.BAD
+    assert finding.remedy.startswith("--config names the file")
+
+
+def test_configuration_with_a_mistake_has_its_keys_explained(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(BROKEN)
+    assert configuration_finding(site_of(path)).remedy == "docs/configuration.toml says what each key takes"
 
 
 def test_file_that_is_no_toml_still_gives_its_relays(tmp_path: Path) -> None:
