@@ -55,11 +55,10 @@ async def run_agent(config: Config, config_path: Path) -> None:
     for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
         loop.add_signal_handler(signum, stop.set)
     loop.add_signal_handler(signal.SIGHUP, stop.set if _has_terminal() else again.set)
-    notifier = Notifier.of(os.environ)
-    async with agent_of(config, config_path, notifier=notifier) as agent:
+    async with agent_of(config, config_path, notifier=Notifier.of(os.environ)) as agent:
         running = asyncio.create_task(agent.run())
         stopping = asyncio.create_task(stop.wait())
-        reloading = asyncio.create_task(_supervise("reload", partial(_reload, agent, again, notifier)))
+        reloading = asyncio.create_task(_supervise("reload", partial(_reload, agent, again)))
         await asyncio.wait({running, stopping}, return_when=asyncio.FIRST_COMPLETED)
         for task in (running, stopping, reloading):
             task.cancel()
@@ -79,15 +78,11 @@ def _has_terminal() -> bool:
         return False
 
 
-async def _reload(agent: "Agent", again: asyncio.Event, notifier: Notifier) -> None:
+async def _reload(agent: "Agent", again: asyncio.Event) -> None:
     while True:
         await again.wait()
         again.clear()
-        notifier.reloading()
-        try:
-            await agent.reload()
-        finally:
-            notifier.ready()
+        await agent.reload()
 
 
 class Agent:
@@ -218,7 +213,16 @@ async def agent_of(
         for relay in relays.values():
             stack.callback(relay.detach)  # here as well: before the wait for whatever closes slowly
         behind = [outlets for _, outlets in site.readers]
-        parts = Changeable(tuple(site.evses.values()), behind, backend, membership, schedule, member_of, watching.use)
+        parts = Changeable(
+            tuple(site.evses.values()),
+            behind,
+            backend,
+            membership,
+            schedule,
+            member_of,
+            watching.use,
+            watching.reloading,
+        )
         yield Agent(site, membership, services, backend, stores, Reload(config, config_path, fixed, parts), on_ready)
 
 

@@ -7,6 +7,7 @@ which a running session survives where the EVSE has a plug sensor.
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -41,6 +42,8 @@ class Changeable:
     """Raises ConfigError."""
     on_policy: Callable[[Policy], None] = lambda _: None
     """Called with each that is taken over."""
+    reloading: Callable[[], AbstractContextManager[None]] = nullcontext
+    """Entered while the configuration is read anew."""
 
 
 class Reload:
@@ -58,25 +61,29 @@ class Reload:
     async def __call__(self) -> None:
         """Read the file and take in what can be, one reload at a time. The log says what was done, and what not."""
         async with self._turn:
-            try:
-                config = load(self._path)
-                terms = {each.name: each for each in configured(config, self._path)}
-                members = await self._members_of(
-                    {name: each for name, each in terms.items() if self._terms.get(name) != each}, config
-                )
-            except ConfigError as error:
-                log.error("the configuration is not taken over, all stays as it was: %s", error)
-                return
-            gone = self._terms.keys() - terms.keys()
-            changed = [key for key in changed_keys(self._config, config) if _is_live(key) and not _is_peer(key)]
-            self._take_over(config)
-            for name, member in members.items():
-                await self._parts.membership.change_fixed(name, member)
-            for name in gone:
-                await self._parts.membership.remove_fixed(name)
-            self._config, self._terms = config, terms
-            changed += [f"peer {name}" for name in sorted({*members, *gone})]
-            self._tell(changed, [key for key in changed_keys(self._started_with, config) if not _is_live(key)])
+            with self._parts.reloading():
+                await self._reload()
+
+    async def _reload(self) -> None:
+        try:
+            config = load(self._path)
+            terms = {each.name: each for each in configured(config, self._path)}
+            members = await self._members_of(
+                {name: each for name, each in terms.items() if self._terms.get(name) != each}, config
+            )
+        except ConfigError as error:
+            log.error("the configuration is not taken over, all stays as it was: %s", error)
+            return
+        gone = self._terms.keys() - terms.keys()
+        changed = [key for key in changed_keys(self._config, config) if _is_live(key) and not _is_peer(key)]
+        self._take_over(config)
+        for name, member in members.items():
+            await self._parts.membership.change_fixed(name, member)
+        for name in gone:
+            await self._parts.membership.remove_fixed(name)
+        self._config, self._terms = config, terms
+        changed += [f"peer {name}" for name in sorted({*members, *gone})]
+        self._tell(changed, [key for key in changed_keys(self._started_with, config) if not _is_live(key)])
 
     async def _members_of(self, terms: Mapping[str, PeerTerms], config: Config) -> dict[str, Member]:
         """New ones, of whoever has changed. Raises ConfigError, and has made none then."""

@@ -3,7 +3,8 @@
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from datetime import datetime, timedelta
 from typing import NoReturn, Protocol
 
@@ -72,67 +73,109 @@ def is_ready(facts: Facts, waited_s: float) -> bool:
     return facts.is_ready or (waited_s >= READER_S and all(evse.is_live for evse in facts.evses))
 
 
-async def attend(
-    lookout: LooksOut,
-    parts: Mapping[str, Pulsing],
-    notifier: Notifier,
-    now: Callable[[], datetime],
-    on_round: Callable[[], None] = lambda: None,
-) -> NoReturn:
-    """Tell systemd when the agent is ready, how it stands, and that it lives, until cancelled: then that it stops.
+class Attendance:
+    """Tells systemd when the agent is ready, how it stands, and that it lives. Remembers through a fault of its own.
 
-    `parts` are as in `Watchdog`. The databases are counted for `lookout` also where nobody else listens. `on_round` is
-    called with each sign of life.
+    `run` tells and counts, `watch` feeds the watchdog; they are services apart, so that no fault of the one lets a part
+    that hangs go unnoticed by the other.
     """
 
-    def alive() -> None:
-        on_round()
-        notifier.alive()
+    def __init__(
+        self,
+        lookout: LooksOut,
+        parts: Mapping[str, Pulsing],
+        notifier: Notifier,
+        now: Callable[[], datetime],
+        on_round: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`parts` are as in `Watchdog`; `on_round` is called with each sign of life."""
+        self._lookout = lookout
+        self._notifier = notifier
+        self._now = now
+        self._on_round = on_round
+        limit_s = notifier.watchdog_s
+        self._watchdog = None if limit_s is None else Watchdog(parts, self._alive, watchdog_s=limit_s)
+        self._began: float | None = None
+        self._is_counted = False
+        self._has_started = False
+        """READY was sent once: from then on a reload alone takes it back."""
+        self._owes_ready = True
+        self._reloads = 0
+        """Under way."""
+        self._news = asyncio.Event()
 
-    watchdog, counted = None, asyncio.Event()
-    try:
-        async with asyncio.TaskGroup() as tasks:
-            if notifier.watchdog_s is not None:
-                watchdog = Watchdog(parts, alive, watchdog_s=notifier.watchdog_s)
-                tasks.create_task(watchdog.run(), name="watchdog")
-            tasks.create_task(_count(lookout, counted), name="counting")
-            tasks.create_task(_tell(lookout, notifier, now, watchdog, counted), name="status")
-    except asyncio.CancelledError:
-        notifier.stopping()
-        raise
-    raise AssertionError("its tasks never end by themselves")
-
-
-async def _tell(
-    lookout: LooksOut,
-    notifier: Notifier,
-    now: Callable[[], datetime],
-    watchdog: Watchdog | None,
-    counted: asyncio.Event,
-) -> NoReturn:
-    if not notifier.is_heard:
-        await asyncio.Event().wait()
-    loop = asyncio.get_running_loop()
-    began, told, ready = loop.time(), "", False
-    while True:
-        facts = lookout.facts()
-        line = status_of(facts, now(), watchdog.silent if watchdog else (), is_counted=counted.is_set())
-        if line != told and notifier.status(line):
-            told = line
-        ready = ready or (is_ready(facts, loop.time() - began) and notifier.ready())  # again until it is taken
-        await asyncio.sleep(LOOK_S if ready else FIRST_LOOK_S)
-
-
-async def _count(lookout: LooksOut, counted: asyncio.Event) -> NoReturn:
-    loop = asyncio.get_running_loop()
-    while True:
-        began = loop.time()
+    async def run(self) -> NoReturn:
+        """Tell how it stands, until cancelled: then that it stops. Counts the databases also where nobody listens."""
         try:
-            await lookout.count()
-            counted.set()
-        except StoreError as error:
-            log.debug("the databases can't be counted now: %s", error)  # whoever needs them says so louder
-        await asyncio.sleep(max(COUNT_S, COUNT_SHARE * (loop.time() - began)))
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._count(), name="counting")
+                tasks.create_task(self._tell(), name="status")
+        except asyncio.CancelledError:
+            self._notifier.stopping()
+            raise
+        raise AssertionError("its tasks never end by themselves")
+
+    async def watch(self) -> NoReturn:
+        """Feed the watchdog, where there is one, until cancelled."""
+        if self._watchdog is not None:
+            await self._watchdog.run()
+        await asyncio.Event().wait()
+        raise AssertionError("nothing ends this wait")
+
+    @contextmanager
+    def reloading(self) -> Iterator[None]:
+        """Within this, the configuration is read anew; during the start systemd waits for READY anyway."""
+        self._reloads += 1
+        if self._has_started:
+            self._owes_ready = True
+            self._notifier.reloading()
+        try:
+            yield
+        finally:
+            self._reloads -= 1
+            self._news.set()
+
+    def _alive(self) -> None:
+        self._on_round()
+        self._notifier.alive()
+
+    async def _tell(self) -> NoReturn:
+        if not self._notifier.is_heard:
+            await asyncio.Event().wait()
+        loop = asyncio.get_running_loop()
+        self._began = loop.time() if self._began is None else self._began
+        told = ""
+        while True:
+            facts = self._lookout.facts()
+            silent = self._watchdog.silent if self._watchdog else ()
+            line = status_of(facts, self._now(), silent, is_counted=self._is_counted)
+            if line != told and self._notifier.status(line):
+                told = line
+            if self._owes_ready and not self._reloads and self._is_ready(facts, loop.time() - self._began):
+                self._owes_ready = not self._notifier.ready()  # again until it is taken
+                self._has_started = self._has_started or not self._owes_ready
+            await self._pause(FIRST_LOOK_S if self._owes_ready else LOOK_S)
+
+    def _is_ready(self, facts: Facts, waited_s: float) -> bool:
+        return self._has_started or is_ready(facts, waited_s)
+
+    async def _pause(self, seconds: float) -> None:
+        """That long, or until a reload is over."""
+        self._news.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._news.wait()
+
+    async def _count(self) -> NoReturn:
+        loop = asyncio.get_running_loop()
+        while True:
+            began = loop.time()
+            try:
+                await self._lookout.count()
+                self._is_counted = True
+            except StoreError as error:
+                log.debug("the databases can't be counted now: %s", error)  # whoever needs them says so louder
+            await asyncio.sleep(max(COUNT_S, COUNT_SHARE * (loop.time() - began)))
 
 
 def _evses(evses: Sequence[EvseFacts]) -> str:

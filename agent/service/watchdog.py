@@ -41,7 +41,8 @@ class Watchdog:
         """Until cancelled. Time is the event loop's: a suspended machine or a clock that jumps makes no difference."""
         loop = asyncio.get_running_loop()
         every_s = self._watchdog_s / ROUNDS
-        self._fed_at = loop.time()
+        if self._fed_at == -math.inf:
+            self._fed_at = loop.time()
         while True:
             began = loop.time()
             await self._round(every_s)
@@ -76,7 +77,7 @@ class Watchdog:
             for pulse in pulses:
                 pulse.cancel()
         for pulse in answered:
-            pulse.result()  # a fault of ours ends this service: nothing is fed until it is started again
+            pulse.result()  # a fault of ours ends this: nothing is fed until it is run again
             self._answered(pulses[pulse])
         return frozenset(name for pulse, name in pulses.items() if pulse not in answered)
 

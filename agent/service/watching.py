@@ -18,7 +18,7 @@ from agent.runtime.charge_point import Settled
 from agent.runtime.clock import Clock
 from agent.service.facts import Facts, Lookout
 from agent.service.notify import Notifier
-from agent.service.status import attend
+from agent.service.status import Attendance
 
 if TYPE_CHECKING:
     from agent.service.metrics import Metrics
@@ -34,6 +34,7 @@ class Watching:
         self._clock = clock
         self._metrics: Metrics | None = None
         self._lookout: Lookout | None = None
+        self._attendance: Attendance | None = None
         if self._section is not None:
             from agent.service import metrics
 
@@ -60,12 +61,17 @@ class Watching:
         if self._metrics is not None:
             self._metrics.use(policy)
 
+    def reloading(self) -> AbstractContextManager[None]:
+        """Within this, the configuration is read anew."""
+        return nullcontext() if self._attendance is None else self._attendance.reloading()
+
     def services(self, lookout: Lookout, parts: Mapping[str, Pulsing], notifier: Notifier) -> dict[str, Work]:
         """What works beside the taps. Raises ConfigError for a place to listen that can't be."""
         self._lookout = lookout
         metrics, section = self._metrics, self._section
         on_round = (lambda: None) if metrics is None else metrics.watchdog_round
-        works: dict[str, Work] = {"systemd": lambda: attend(lookout, parts, notifier, self._clock.now, on_round)}
+        self._attendance = attendance = Attendance(lookout, parts, notifier, self._clock.now, on_round)
+        works: dict[str, Work] = {"status": attendance.run, "watchdog": attendance.watch}
         if metrics is not None and section is not None:
             from agent.service.monitoring import Monitoring, health_of, place_of
 

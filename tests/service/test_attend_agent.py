@@ -12,9 +12,10 @@ import pytest
 
 from agent.service.facts import Lookout
 from agent.service.notify import Notifier
-from agent.service.status import attend
+from agent.service.status import Attendance
 from agent.service.watchdog import parts_of
 from tests.scenario.world import HANG_S, World, until, world
+from tests.service.test_status import attended_by
 
 CARD = "0AFFB2C3D4"
 CARDS = {CARD: {"whitelist": "ALWAYS"}}
@@ -58,7 +59,8 @@ async def attended(here: World, folder: Path) -> AsyncIterator[Manager]:
         manager = Manager(line)
         loop.add_reader(line, manager.take)
         notifier = Notifier(str(folder / "notify"), watchdog_s=WATCHDOG_S)
-        task = asyncio.create_task(attend(lookout, parts, notifier, agent._site.evses["DE*EXA*E1"]._clock.now))
+        attendance = Attendance(lookout, parts, notifier, agent._site.evses["DE*EXA*E1"]._clock.now)
+        task = attended_by(attendance)
         try:
             yield manager
             task.cancel()

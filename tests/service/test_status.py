@@ -15,7 +15,7 @@ from agent.errors import StoreError
 from agent.ports import Pulsing, ReaderState
 from agent.service.facts import PHASES, EvseFacts, Facts, PeerFacts, ReaderFacts
 from agent.service.notify import Notifier
-from agent.service.status import COUNT_S, LONGEST, LOOK_S, READER_S, attend, is_ready, status_of
+from agent.service.status import COUNT_S, FIRST_LOOK_S, LONGEST, LOOK_S, READER_S, Attendance, is_ready, status_of
 from tests.scenario.virtual_time import in_virtual_time
 
 NOW = datetime(2027, 6, 1, 12, tzinfo=UTC)
@@ -146,6 +146,7 @@ class Site:
     counts: list[float] = field(default_factory=list)
     count_takes_s: float = 0.0
     disk_fails: bool = False
+    count_raises: Exception | None = None
     said: list[str] = field(default_factory=list)
 
     def facts(self) -> Facts:
@@ -154,6 +155,8 @@ class Site:
     async def count(self) -> None:
         self.counts.append(asyncio.get_running_loop().time())
         await asyncio.sleep(self.count_takes_s)
+        if self.count_raises is not None:
+            raise self.count_raises
         if self.disk_fails:
             raise StoreError("whitelist.db: disk full")
 
@@ -171,9 +174,13 @@ class Site:
         return Notifier(self.line.getsockname(), watchdog_s=watchdog_s)
 
 
+@dataclass
 class Hanging:
+    hangs: bool = True
+
     async def pulse(self) -> None:
-        await asyncio.Event().wait()
+        if self.hangs:
+            await asyncio.Event().wait()
 
 
 @contextmanager
@@ -190,12 +197,19 @@ def site(tmp_path: Path) -> Iterator[Site]:
         yield Site(bound)
 
 
+def attended_by(attendance: Attendance) -> asyncio.Task[None]:
+    async def both() -> None:
+        await asyncio.gather(attendance.run(), attendance.watch())
+
+    return asyncio.create_task(both())
+
+
 @asynccontextmanager
 async def attended(
     site: Site, *, watchdog_s: float | None = None, parts: Mapping[str, Pulsing] | None = None
 ) -> AsyncIterator[None]:
     notifier = site.notifier(watchdog_s=watchdog_s)
-    task = asyncio.create_task(attend(site, parts or {}, notifier, lambda: NOW))
+    task = attended_by(Attendance(site, parts or {}, notifier, lambda: NOW))
     try:
         yield
     finally:
@@ -311,11 +325,69 @@ def test_without_systemd_it_counts_and_nothing_else() -> None:
     async def story() -> None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as nobody:
             site = Site(nobody)
-            task = asyncio.create_task(attend(site, {"door": Hanging()}, Notifier(None), lambda: NOW))
+            task = attended_by(Attendance(site, {"door": Hanging()}, Notifier(None), lambda: NOW))
             await asyncio.sleep(3 * COUNT_S - 1)
             task.cancel()
             await asyncio.wait([task])
             assert task.cancelled()
             assert len(site.counts) == 3
+
+    in_virtual_time(story)
+
+
+def test_reload_during_the_start_tells_ready_no_earlier(site: Site) -> None:
+    async def story() -> None:
+        site.stands = facts(readers=(reader(state=None),))
+        attendance = Attendance(site, {}, site.notifier(), lambda: NOW)
+        task = attended_by(attendance)
+        await asyncio.sleep(1)
+        with attendance.reloading():
+            await asyncio.sleep(1)
+        await asyncio.sleep(1)
+        assert not {"READY=1", "RELOADING=1"} & {word.partition("\n")[0] for word in site.heard()}
+        site.stands = facts()
+        await asyncio.sleep(1)
+        assert "READY=1" in site.heard()
+        task.cancel()
+        await asyncio.wait([task])
+
+    in_virtual_time(story)
+
+
+def test_reload_is_told_and_over_when_it_is(site: Site) -> None:
+    async def story() -> None:
+        attendance = Attendance(site, {}, site.notifier(), lambda: NOW)
+        task = attended_by(attendance)
+        await asyncio.sleep(10)
+        site.heard()
+        with attendance.reloading():
+            await asyncio.sleep(30)
+            assert [word.partition("\n")[0] for word in site.heard()] == ["RELOADING=1"]
+        await asyncio.sleep(FIRST_LOOK_S)
+        assert site.heard() == ["READY=1"]
+        task.cancel()
+        await asyncio.wait([task])
+
+    in_virtual_time(story)
+
+
+def test_fault_of_the_counting_lets_no_hanging_part_be_forgotten(site: Site) -> None:
+    async def story() -> None:
+        evse_loop = Hanging()
+        evse_loop.hangs = False
+        attendance = Attendance(site, {"EVSE A": evse_loop}, site.notifier(watchdog_s=WATCHDOG_S), lambda: NOW)
+        watching = asyncio.create_task(attendance.watch())
+        running = asyncio.create_task(attendance.run())
+        await asyncio.sleep(WATCHDOG_S)
+        evse_loop.hangs = True
+        site.count_raises = RuntimeError("can't start new thread")
+        await asyncio.wait([running])
+        running = asyncio.create_task(attendance.run())  # as the supervisor does
+        site.heard()
+        await asyncio.sleep(3 * WATCHDOG_S)
+        assert "WATCHDOG=1" not in site.heard()
+        for task in (running, watching):
+            task.cancel()
+        await asyncio.wait([running, watching])
 
     in_virtual_time(story)
