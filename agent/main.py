@@ -241,7 +241,7 @@ def _membership_of(
         settle=settle,
         dismiss=stores.whitelist.withdraw_peer,
         supervise=_supervise,
-        linger_s=policy.deadline_s + policy.late_window_s,
+        linger_s=policy.linger_s,
     )
 
 

@@ -366,9 +366,19 @@ class Policy:
     """How long after the deadline an answer is still waited for in the background."""
 
     @property
+    def peers_have_s(self) -> float:
+        """How long a peer has for its answer."""
+        return self.deadline_s - self.reserve_s
+
+    @property
+    def linger_s(self) -> float:
+        """How long an answer may still come of a question that was just put."""
+        return self.deadline_s + self.late_window_s
+
+    @property
     def fair_share_s(self) -> float:
         """A peer that had less time than this has not failed: the card had waited behind others."""
-        return (self.deadline_s - self.reserve_s) / 2
+        return self.peers_have_s / 2
 
 
 @dataclass(frozen=True, slots=True)

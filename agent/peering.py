@@ -165,7 +165,7 @@ def peer_of(terms: PeerTerms, client: OcpiClient, config: Config) -> Peer:
         every_s=breaker.probe_every_s,
         retry_first_s=breaker.retry_first_s,
         retry_most_s=breaker.retry_most_s,
-        timeout_s=policy.deadline_s - policy.reserve_s,
+        timeout_s=policy.peers_have_s,
     )
     return Peer(
         terms.name,

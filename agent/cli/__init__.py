@@ -32,11 +32,11 @@ from agent.cli.sessions import sessions
 from agent.cli.support import support
 from agent.cli.tokens import tokens
 from agent.commands.terminal import harmless
-from agent.errors import AgentError, ConfigError
+from agent.errors import AgentError, BusyError
 
-CONFIG_RETRY_S = 9.0
-"""How long systemd is kept from trying a configuration again that can't be used: with the start itself, six times a
-minute."""
+RETRY_S = 8.0
+"""How long systemd is kept from another start after one that failed: what a person has to mend, a configuration or a
+disk, must not fill the journal and the processor until then. With the start itself this is within ten seconds."""
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -72,8 +72,8 @@ def _tell_systemd(error: AgentError) -> None:
     notifier = Notifier.of(os.environ)
     if notifier.is_heard:
         notifier.status(f"can't start: {error}")
-        if isinstance(error, ConfigError):
-            time.sleep(CONFIG_RETRY_S)
+        if not isinstance(error, BusyError):  # who is busy may have ended in a second
+            time.sleep(RETRY_S)
 
 
 @main.command()

@@ -12,10 +12,17 @@ from agent.core.uid import masked
 
 REMOVED = "(removed)"
 
-_SECRET_KEY = re.compile(r"(?im)^(?P<key>[^#\n]*?\b(?:\w*token|\w*password|\w*secret)\s*=\s*)(?P<value>[^\n]*)$")
-"""`token = "…"`, also within an inline table; `token_file` and `token_credential` only say where one is."""
+_SECRET_KEY = re.compile(
+    r"""(?im)^(?P<key>[^\n]*?\b[\w-]*(?:token|passw(?:or)?d|pass|secret|api_?key)["']?\s*=\s*)"""
+    r"""(?P<value>\"{3}[\s\S]*?\"{3}|'{3}[\s\S]*?'{3}|[^\n]*)$"""
+)
+"""`token = "…"`, also in an inline table, a comment or over several lines; `token_file` and `token_credential` only say
+where one is."""
 _AUTHORIZATION = re.compile(r"(?i)(?P<key>\bauthorization['\"]?\s*[:=]\s*['\"]?(?:token|bearer|basic)\s+)\S+")
-_IN_URL = re.compile(r"(?P<scheme>[a-z][a-z0-9+.-]*://)[^/\s:@]+:[^/\s@]+@", re.IGNORECASE)
+_IN_URL = re.compile(r"(?i)(?P<scheme>\b[a-z][a-z0-9+.-]*://)[^\s\"'<>@]*@")
+_IN_QUERY = re.compile(r"(?i)(?P<key>[?&][^=&\s]*(?:key|token|secret|auth|sig)[^=&\s]*=)[^&\s\"']+")
+_OF_A_UNIT = re.compile(r"(?im)^(?P<key>\s*(?:Environment=|Set(?:Encrypted)?Credential=[^:\n]*:)).*$")
+"""What a unit's drop-in may hold."""
 _WORD = re.compile(r"[0-9A-Za-z]{6,}")
 """What a uid could be, in hex or decimal."""
 
@@ -41,4 +48,6 @@ class Redaction:
         text = _SECRET_KEY.sub(rf"\g<key>{REMOVED}", text)
         text = _AUTHORIZATION.sub(rf"\g<key>{REMOVED}", text)
         text = _IN_URL.sub(rf"\g<scheme>{REMOVED}@", text)
+        for kind in (_IN_QUERY, _OF_A_UNIT):
+            text = kind.sub(rf"\g<key>{REMOVED}", text)
         return _WORD.sub(lambda word: masked(word[0]) if word[0].upper() in self._uids else word[0], text)

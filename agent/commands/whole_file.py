@@ -53,6 +53,9 @@ def standard_output() -> Iterator[BinaryIO]:
 
 
 def _place(target: Path) -> Path:
+    if target.is_symlink() and target.lstat().st_uid not in {0, os.geteuid()}:
+        # In a folder that everybody may write to, it would lead to any file of ours.
+        raise ConfigError(f"{target}: is a link that somebody else has made; name another file")
     place = Path(os.path.realpath(target))  # a link goes on leading to the file
     if place.is_dir():
         raise ConfigError(f"{target}: is a directory; name a file in it")

@@ -93,6 +93,7 @@ class Membership:
         self._dismiss = dismiss
         self._supervise = supervise
         self._linger_s = linger_s
+        self._answer_within_s: float | None = None
         self._look_every_s = look_every_s
         self._try_again_s = try_again_s
         self._members: dict[str, Member] = {}
@@ -128,6 +129,12 @@ class Membership:
         self._fixed.add(name)
         self._put(name, member)
         self._schedule.add(member.sync)
+
+    def use(self, *, linger_s: float, answer_within_s: float) -> None:
+        """From now on; also for those who join later. A probe that takes longer than `answer_within_s` has failed."""
+        self._linger_s, self._answer_within_s = linger_s, answer_within_s
+        for peer in self._peers.values():
+            peer.use(answer_within_s=answer_within_s)
 
     async def change_fixed(self, name: str, member: Member) -> None:
         """A peer of the configuration is another one now, or new; as `add_fixed`, while all others go on."""
@@ -247,6 +254,8 @@ class Membership:
 
     def _put(self, name: str, member: Member) -> None:
         member.peer.succeeded_by(self.successor)
+        if self._answer_within_s is not None:
+            member.peer.use(answer_within_s=self._answer_within_s)
         self._members[name] = member
         self._peers[name] = member.peer
 

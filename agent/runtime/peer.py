@@ -81,6 +81,10 @@ class Peer:
         """Say who knows the peer that has taken this one's place, once our credentials token is rejected."""
         self._successor = successor
 
+    def use(self, *, answer_within_s: float) -> None:
+        """A probe that takes longer has failed, from the next one on."""
+        self._times = replace(self._times, timeout_s=answer_within_s)
+
     @property
     def is_asked(self) -> bool:
         """False while its breaker is open."""

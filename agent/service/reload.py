@@ -12,6 +12,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
+import msgspec
+
 from agent.config import Config, load, policy_of, slowdown_of
 from agent.errors import ConfigError
 from agent.model import Policy
@@ -69,7 +71,7 @@ class Reload:
             config = load(self._path)
             terms = {each.name: each for each in configured(config, self._path)}
             members = await self._members_of(
-                {name: each for name, each in terms.items() if self._terms.get(name) != each}, config
+                {name: each for name, each in terms.items() if self._terms.get(name) != each}, self._as_it_runs(config)
             )
         except ConfigError as error:
             log.error("the configuration is not taken over, all stays as it was: %s", error)
@@ -84,6 +86,10 @@ class Reload:
         self._config, self._terms = config, terms
         changed += [f"peer {name}" for name in sorted({*members, *gone})]
         self._tell(changed, [key for key in changed_keys(self._started_with, config) if not _is_live(key)])
+
+    def _as_it_runs(self, config: Config) -> Config:
+        """What takes effect of the file: a peer that is new must not be spoken to as somebody whom we are not yet."""
+        return msgspec.structs.replace(self._started_with, peer=config.peer, policy=config.policy)
 
     async def _members_of(self, terms: Mapping[str, PeerTerms], config: Config) -> dict[str, Member]:
         """New ones, of whoever has changed. Raises ConfigError, and has made none then."""
@@ -106,6 +112,7 @@ class Reload:
         for outlets in parts.outlets:
             outlets.use(slowdown_of(config.slowdown))
         parts.backend.use(late_window_s=policy.late_window_s, fair_share_s=policy.fair_share_s)
+        parts.membership.use(linger_s=policy.linger_s, answer_within_s=policy.peers_have_s)
         parts.on_policy(policy)
         if config.sync.every_min != self._config.sync.every_min:
             parts.schedule.use(timedelta(minutes=config.sync.every_min))

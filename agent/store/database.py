@@ -6,6 +6,7 @@ What the tables mean belongs to the modules that own them.
 import asyncio
 import logging
 import os
+import shutil
 import sqlite3
 import stat
 import sys
@@ -44,6 +45,9 @@ STATE_ID = 0x43504153
 
 STATE_PAGE = 1024
 """Bytes a page: what a tap changes is written in whole pages, to an SD card that wears with each."""
+
+_ROOM = 16 << 20
+"""Bytes that a disk must have left beside a copy: for the journal, for dpkg, for whatever helps."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -173,13 +177,44 @@ async def _keep(connection: aiosqlite.Connection, path: Path, version: int) -> N
     kept = path.with_name(f"{path.name}.v{version}")
     part = kept.with_name(f"{kept.name}.part")
     with _owned(part):
-        part.unlink(missing_ok=True)  # of an attempt that was cut off
+        _forget(part)  # of an attempt that was cut off
+        await _check_room(connection, path)
         _create(part, FILE_MODE)
-        await connection.execute_fetchall("VACUUM INTO ?", (str(part),))
-        with part.open("rb") as copy:
-            os.fsync(copy.fileno())
-        part.replace(kept)
+        try:
+            await connection.execute_fetchall("VACUUM INTO ?", (str(part),))
+            _sync(part)
+            part.replace(kept)
+        except BaseException:
+            _forget(part)
+            raise
+        _sync(kept.parent)
     log.warning("%s: is brought to a newer version; as it was, it is kept in %s", path, kept.name)
+
+
+async def _check_room(connection: aiosqlite.Connection, path: Path) -> None:
+    """Raises StoreError where the copy would fill the disk."""
+    [[pages, size]] = await connection.execute_fetchall(
+        "SELECT page_count, page_size FROM pragma_page_count, pragma_page_size"
+    )
+    lacking = pages * size + _ROOM - shutil.disk_usage(path.parent).free
+    if lacking > 0:
+        raise StoreError(
+            f"{path}: has to be kept as it was before it is brought to a newer version, and its disk has "
+            f"{(lacking >> 20) + 1:,} MiB too little for that: make room, or install the version from before again"
+        )
+
+
+def _forget(part: Path) -> None:
+    for suffix in ("", "-journal"):
+        part.with_name(part.name + suffix).unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 async def _migrate(connection: aiosqlite.Connection, path: Path, schema: Schema) -> None:

@@ -1,6 +1,7 @@
 """What `support` collects, of a charge point that works and of one that does not, and what it keeps to itself."""
 
 import base64
+import os
 import stat
 import tarfile
 from pathlib import Path
@@ -56,6 +57,16 @@ async def test_bundle_of_a_charge_point_whose_configuration_is_broken_says_why(t
     assert "a-secret-of-ours" not in "\n".join(files.values())
 
 
+async def test_bundle_follows_no_link_of_somebody_else(tmp_path: Path) -> None:
+    precious, link = tmp_path / "state.db", tmp_path / "bundle.tar.gz"
+    precious.write_text("records")
+    link.symlink_to(precious)
+    os.chown(link, 65_534, 65_534, follow_symlinks=False)
+    done = await command("support", "--offline", "--config", tmp_path / "none.toml", "--output", link)
+    assert (done.code, "a link that somebody else has made" in done.err) == (2, True)
+    assert precious.read_text() == "records"
+
+
 async def test_bundle_that_can_not_be_written_says_where(tmp_path: Path) -> None:
     done = await command("support", "--offline", "--config", tmp_path / "none.toml", "--output", tmp_path / "no" / "x")
     assert (done.code, "is no directory" in done.err) == (2, True)
@@ -72,6 +83,15 @@ async def test_bundle_that_can_not_be_written_says_where(tmp_path: Path) -> None
         ("Authorization: Token QUJD rest", f"Authorization: Token {REMOVED} rest"),
         ('"authorization": "Token QUJD"', f'"authorization": "Token {REMOVED}'),
         ("https://me:secret@example.com/x", f"https://{REMOVED}@example.com/x"),
+        ('# token = "old"', f"# token = {REMOVED}"),
+        ('name = "a#b", token = "x"', f'name = "a#b", token = {REMOVED}'),
+        ('"token" = "x"', f'"token" = {REMOVED}'),
+        ("token = '''\na\nb'''\nnext", f"token = {REMOVED}\nnext"),
+        ("https://KEY@host/", f"https://{REMOVED}@host/"),
+        ("http://:PA/SS@proxy", f"http://{REMOVED}@proxy"),
+        ("https://host/x?sig=abc&y=1", f"https://host/x?sig={REMOVED}&y=1"),
+        ("SetCredential=peers_x:abc", f"SetCredential=peers_x:{REMOVED}"),
+        ("Environment=PROXY_PASS=abc", f"Environment={REMOVED}"),
         ("card 04a1b2c3d4e5f6 held", "card 04a1…f6 held"),
         ("a version 0.1.0 of 20270601", "a version 0.1.0 of 20270601"),
     ],

@@ -7,6 +7,7 @@ import pytest
 
 from agent.config import parse
 from agent.service.changes import changed_keys
+from fakes.emsp import Part
 from tests.scenario.world import PINS, World, configuration, world
 
 A, B = "0104A1B2C3", "01FF80C3D4"
@@ -71,6 +72,21 @@ async def test_new_credentials_token_is_used_at_the_next_question(
         assert (await here.tap(A)).entry.source == "realtime"
         assert "read anew: peer abc" in caplog.text
         assert "another-token" not in caplog.text
+
+
+async def test_peer_that_changes_is_not_spoken_to_as_somebody_whom_we_are_not_yet(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with world(tmp_path, {A: NEVER}) as here:
+        old = here.emsp.credentials_token
+        here.emsp.device.credentials_token = "another-token-of-ours"
+        config = tmp_path / "config.toml"
+        config.write_text(config.read_text().replace('party_id = "EXA"', 'party_id = "ZZZ"'))
+        await reload(here, f'token = "{old}"', 'token = "another-token-of-ours"')
+        assert "need a restart of the agent to take effect: party.party_id" in caplog.text
+        assert (await here.tap(A)).entry.source == "realtime"
+        asked = [request for request in here.emsp.requests if request.part is Part.AUTHORIZE]
+        assert asked[-1].headers["ocpi-from-party-id"] == "EXA"
 
 
 async def test_peer_that_left_the_file_is_asked_no_more_and_comes_back_with_it(tmp_path: Path) -> None:

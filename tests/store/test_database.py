@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import os
+import shutil
 import sqlite3
 import stat
 import threading
@@ -138,6 +139,20 @@ async def test_file_is_kept_as_it_was_for_the_way_back(version_1: Path) -> None:
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600
     assert part.name not in modes(kept.parent)
     await open_and_close(kept, ONE)
+
+
+async def test_disk_without_room_for_the_copy_is_told_and_left_as_it_was(
+    version_1: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = shutil.disk_usage(version_1.parent)._replace(free=17 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full)
+    await open_and_close(version_1, replace(ONE, keeps_old=True))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: full._replace(free=1 << 20))
+    before = dump(version_1)
+    with pytest.raises(StoreError, match=r"its disk has 16 MiB too little for that: make room"):
+        await open_and_close(version_1, replace(THREE, keeps_old=True))
+    assert dump(version_1) == before
+    assert list(modes(version_1.parent)) == [version_1.name]
 
 
 async def test_new_file_and_one_of_this_version_leave_no_copy(tmp_path: Path) -> None:
