@@ -98,13 +98,14 @@ def config() -> None:
 @says_what_is_wrong
 def config_check(config_path: Path) -> None:
     """Say whether the configuration can be used, and if not, where it is wrong."""
-    from agent.diagnosis.configuration import check_files
+    from agent.diagnosis.configuration import check_files, unseen_tokens
 
     loaded = load(config_path)
     check_files(loaded, config_path)
     parts = (("EVSE", loaded.evse), ("reader", loaded.reader), ("peer", loaded.peer))
     counted = ", ".join(f"{len(things)} {name}{'s' if len(things) != 1 else ''}" for name, things in parts)
-    click.echo(f"{config_path}: good: {counted}")
+    unseen = unseen_tokens(loaded)
+    click.echo(f"{config_path}: good: {counted}{f'; not looked at: {unseen}' if unseen else ''}")
 
 
 @main.command()

@@ -4,7 +4,9 @@ What can't be had is named in its place: a charge point that asks for help is se
 """
 
 import io
+import os
 import platform
+import pwd
 import shutil
 import sqlite3
 import subprocess
@@ -29,6 +31,7 @@ from agent.config import Config, credentials_token, load
 from agent.config.reading import text_of
 from agent.core.uid import masked
 from agent.diagnosis.databases import reading
+from agent.diagnosis.rights import AGENT_USER
 from agent.errors import AgentError, ConfigError
 from agent.store.database import from_us
 
@@ -36,8 +39,8 @@ UNIT = "chargepoint-agent.service"
 
 MOST_BYTES = 4 << 20
 """Of one part; what is newest stays."""
-COMMAND_S = 20.0
-"""For a program that is asked: a journal of an SD card is slow to read."""
+COMMAND_S = 45.0
+"""For a program that is asked: a journal of an SD card is slow to read, and `doctor` may take half a minute."""
 NEWEST = 500
 """Authorizations."""
 KNOWN_CARDS = 100_000
@@ -94,7 +97,7 @@ def _known(config: Config | None, path: Path) -> tuple[set[str], set[str]]:
         with suppress(AgentError):
             secrets.add(credentials_token(peer, path))
     state = Path(config.storage.directory) / "state.db"
-    with suppress(AgentError, sqlite3.Error, OSError), reading(state) as connection:
+    with suppress(AgentError, sqlite3.Error, OSError, ValueError), reading(state) as connection:
         for row in connection.execute("SELECT their_token, their_previous_token FROM peer"):
             secrets.update(token for token in row if token)
         uids.update(uid for (uid,) in connection.execute(_CARDS, (KNOWN_CARDS,)))
@@ -104,7 +107,7 @@ def _known(config: Config | None, path: Path) -> tuple[set[str], set[str]]:
 def _parts(config: Config | None, path: Path, fault: str, *, offline: bool) -> Iterator[Part]:
     yield Part("about.txt", lambda: _about(path, fault))
     yield Part("configuration.toml", lambda: text_of(path, errors="replace"))
-    yield Part("doctor.txt", lambda: _printed(lambda: doctor(path, offline=offline, as_json=False)))
+    yield Part("doctor.txt", lambda: _doctor(path, offline=offline))
     yield Part("devices.txt", lambda: _printed(lambda: listing(probe=False, as_json=False)))
     if config is not None:
         folder = Path(config.storage.directory)
@@ -119,8 +122,10 @@ def _parts(config: Config | None, path: Path, fault: str, *, offline: bool) -> I
 def _text(part: Part) -> str:
     try:
         return part.text()
-    except (AgentError, OSError, sqlite3.Error, subprocess.SubprocessError) as error:
-        return f"can't be had: {error}\n"
+    except Exception as error:  # noqa: BLE001  a charge point that asks for help is seldom whole, nor need this program be
+        said = f"can't be had: {error if isinstance(error, AgentError | OSError) else repr(error)}"
+        click.echo(f"{part.name}: {harmless(said)}", err=True)
+        return f"{said}\n"
 
 
 def _about(path: Path, fault: str) -> str:
@@ -141,6 +146,23 @@ def _distribution() -> str:
     with suppress(OSError):
         return platform.freedesktop_os_release().get("PRETTY_NAME", "?")
     return "?"
+
+
+def _doctor(path: Path, *, offline: bool) -> str:
+    """As the agent's own user, where root asks: it is this user's rights that are looked at."""
+    program, runuser = shutil.which("chargepoint-agent"), shutil.which("runuser")
+    if os.geteuid() == 0 and program and runuser and _is_known(AGENT_USER):
+        words = ("doctor", "--config", str(path.absolute()), *(("--offline",) if offline else ()))
+        return _asked(runuser, "-u", AGENT_USER, "--", program, *words)
+    return _printed(lambda: doctor(path, offline=offline, as_json=False))
+
+
+def _is_known(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
 
 
 def _printed(command: Callable[[], object]) -> str:
@@ -199,5 +221,7 @@ def _asked(*command: str) -> str:
     if program is None:
         return f"{command[0]}: not on this machine\n"
     done = subprocess.run((program, *command[1:]), capture_output=True, timeout=COMMAND_S, check=False)  # noqa: S603  our own words
-    said = done.stdout.decode(errors="replace")
-    return said + (f"{command[0]}: {done.stderr.decode(errors='replace')}" if done.returncode else "")
+    said, complaint = (text.decode(errors="replace") for text in (done.stdout, done.stderr))
+    if complaint and "permission" in complaint.casefold():
+        click.echo(f"{' '.join(command[:2])}: not all of it may be read by this user: run it as root", err=True)
+    return said + (f"{command[0]}: {complaint}" if complaint else "")

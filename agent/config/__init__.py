@@ -119,6 +119,7 @@ __all__ = [
     "SyncSection",
     "WiegandSection",
     "credentials_token",
+    "is_out_of_reach",
     "load",
     "load_relays",
     "parse",
@@ -181,6 +182,11 @@ def slowdown_of(section: SlowdownSection) -> Slowdown | None:
     )
 
 
+def is_out_of_reach(peer: PeerSection) -> bool:
+    """Whether its credentials token is one that systemd gives to the running service alone, and this is none."""
+    return peer.token_credential is not None and not os.environ.get("CREDENTIALS_DIRECTORY")
+
+
 def credentials_token(peer: PeerSection, path: Path) -> str:
     """The peer's credentials token, from wherever the file says it stands. Raises ConfigError without showing it."""
     if peer.token is not None:
@@ -192,7 +198,13 @@ def credentials_token(peer: PeerSection, path: Path) -> str:
         key = f'peer "{peer.name}": token_credential'
         if not folder:
             raise ConfigError(f"{path}: {key}: systemd gives no credentials here (LoadCredential= in the unit)")
-        token, where = _secret(Path(folder) / str(peer.token_credential), path, key), "token_credential"
+        file = Path(folder) / str(peer.token_credential)
+        if not file.exists():
+            raise ConfigError(
+                f"{path}: {key}: {peer.token_credential} is not among what systemd has handed over at the start of the "
+                "service (LoadCredential= in the unit): put it there, then restart the service"
+            )
+        token, where = _secret(file, path, key), "token_credential"
     if not token or not token.isascii() or not token.isprintable() or len(token) > 64:
         expected = "expected 1 to 64 printable ASCII characters (OCPI 2.2.1 credentials)"
         raise ConfigError(f'{path}: peer "{peer.name}": {where}: {expected}')

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, assert_never, runtime_checkable
 
 from agent.config import Config, EvseSection, GpioRelaySection, HidRelaySection, LcusRelaySection, RelaySection
+from agent.devices import relays_in_use
 from agent.devices.work import Work, lost_when_it_fails
 from agent.errors import DeviceError, StoreError
 from agent.ports import ContactFeedback, Relay, RelayBoard
@@ -98,6 +99,9 @@ def relays_of(config: Config) -> Iterator[dict[str, Relay]]:
             raise
         relays: dict[str, Relay] = {}
         ways = RelayWays()
+        for fault in open_relays([left for left in relays_in_use.noted() if left not in sections], None, ways):
+            log.error("%s; it is no longer in the configuration", fault)
+        relays_in_use.note(sections)
         to_come = deque(config.evse)
         try:
             while to_come:

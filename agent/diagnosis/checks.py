@@ -6,7 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from agent.config import Config, PcscSection
+import msgspec
+
+from agent.config import Config, PcscSection, is_out_of_reach
 from agent.diagnosis.clock import clock_finding
 from agent.diagnosis.configuration import configuration_finding
 from agent.diagnosis.databases import database_findings
@@ -59,12 +61,13 @@ def _device_checks(site: Site, roots: Roots, runs: Callable[[], bool]) -> Iterat
 def _peer_checks(config: Config, path: Path, *, offline: bool) -> Iterator[Check]:
     """Each peer's list, and the peer itself: how bad it is that nobody answers depends on the lists."""
     folder = Path(config.storage.directory)
+    within_reach = [peer for peer in config.peer if not is_out_of_reach(peer)]
 
     @asked_once
     def terms() -> "list[PeerTerms]":
         from agent.diagnosis.peers import terms_of_peers  # noqa: PLC0415  a fifth of a second of HTTP
 
-        return terms_of_peers(config, path)
+        return terms_of_peers(msgspec.structs.replace(config, peer=tuple(within_reach)), path)
 
     def lists() -> list[Finding]:
         try:
@@ -77,7 +80,7 @@ def _peer_checks(config: Config, path: Path, *, offline: bool) -> Iterator[Check
     def asked() -> list[Finding]:
         from agent.diagnosis.peers import no_peer_finding, peer_findings  # noqa: PLC0415  as above
 
-        if not terms():
+        if not terms() and config.peer == tuple(within_reach):
             return [no_peer_finding(tokens=tokens_in(folder))]
         return [] if offline else peer_findings(terms(), config, tokens=tokens_in(folder))
 

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from agent.config import Config, ModbusMeterSection, credentials_token
-from agent.diagnosis.finding import Finding, bad, good
+from agent.config import Config, ModbusMeterSection, credentials_token, is_out_of_reach
+from agent.diagnosis.finding import Finding, bad, good, warning
 from agent.diagnosis.rights import AGENT_USER, user_name
 from agent.diagnosis.site import Site
 from agent.errors import ConfigError
@@ -21,10 +21,19 @@ def configuration_finding(site: Site) -> Finding:
             check_files(site.config, site.path)
         except ConfigError as error:
             return bad("configuration", str(error), _FILE if isinstance(error.__cause__, OSError) else _KEYS)
+        if unseen := unseen_tokens(site.config):
+            return warning("configuration", f"{site.path} can be used, as far as can be seen here: {unseen}", _START)
     return good("configuration", f"{site.path} can be used")
 
 
-_KEYS = "docs/configuration.toml says what each key takes"
+def unseen_tokens(config: Config) -> str:
+    """Which credentials tokens can't be looked at here, as a sentence; empty where all can."""
+    names = ", ".join(peer.name for peer in config.peer if is_out_of_reach(peer))
+    return f"systemd gives the token of {names} to the running service alone" if names else ""
+
+
+_START = "systemctl start chargepoint-agent, then once more"
+_KEYS = "docs/configuration.toml says what each key takes (installed: in /usr/share/doc/chargepoint-agent)"
 _FILE = f"correct its name, or give it to the agent's user: sudo chown {AGENT_USER}: and the file"
 
 
@@ -58,7 +67,8 @@ def check_files(config: Config, path: Path) -> None:
     from agent.ocpi.client import tls_context  # noqa: PLC0415  as above
 
     for peer in config.peer:
-        credentials_token(peer, path)
+        if not is_out_of_reach(peer):
+            credentials_token(peer, path)
         if peer.ca_file:
             tls_context(path.parent / peer.ca_file)
     tariff = tariff_of(config, path)

@@ -30,8 +30,10 @@ FIRST_LOOK_S = 0.1
 """How often it is looked whether the start is over; not for long."""
 LOOK_S = 3.0
 """How often it is looked how the agent stands, and so how often systemd hears of it at most."""
+FIRST_COUNT_S = 5.0
+"""How soon the databases are counted again after a start, with its first synchronisation; then ever more rarely …"""
 COUNT_S = 60.0
-"""How often the databases are counted at most."""
+"""… down to this."""
 COUNT_SHARE = 100
 """Of a million tokens the counting takes a small machine a second: it is given no more than a hundredth of the time."""
 
@@ -104,6 +106,11 @@ class Attendance:
         """Under way."""
         self._news = asyncio.Event()
 
+    @property
+    def silent(self) -> Sequence[str]:
+        """The parts that have given no sign of life since the start."""
+        return self._watchdog.silent if self._watchdog else ()
+
     async def run(self) -> NoReturn:
         """Tell how it stands, until cancelled: then that it stops. Counts the databases also where nobody listens."""
         try:
@@ -147,8 +154,7 @@ class Attendance:
         told = ""
         while True:
             facts = self._lookout.facts()
-            silent = self._watchdog.silent if self._watchdog else ()
-            line = status_of(facts, self._now(), silent, is_counted=self._is_counted)
+            line = status_of(facts, self._now(), self.silent, is_counted=self._is_counted)
             if line != told and self._notifier.status(line):
                 told = line
             if self._owes_ready and not self._reloads and self._is_ready(facts, loop.time() - self._began):
@@ -168,6 +174,7 @@ class Attendance:
 
     async def _count(self) -> NoReturn:
         loop = asyncio.get_running_loop()
+        wait_s = FIRST_COUNT_S
         while True:
             began = loop.time()
             try:
@@ -175,7 +182,8 @@ class Attendance:
                 self._is_counted = True
             except StoreError as error:
                 log.debug("the databases can't be counted now: %s", error)  # whoever needs them says so louder
-            await asyncio.sleep(max(COUNT_S, COUNT_SHARE * (loop.time() - began)))
+            await asyncio.sleep(max(wait_s, COUNT_SHARE * (loop.time() - began)))
+            wait_s = min(2 * wait_s, COUNT_S)
 
 
 def _evses(evses: Sequence[EvseFacts]) -> str:

@@ -76,7 +76,7 @@ class Watching:
             from agent.service.monitoring import Monitoring, health_of, place_of
 
             place = place_of(section.listen, allow_remote=section.allow_remote)
-            health = lambda: health_of(self._facts(), metrics.rounds)  # noqa: E731
+            health = lambda: health_of(self._facts(), metrics.rounds, attendance.silent)  # noqa: E731
             works["monitoring"] = Monitoring(place, text=metrics.text, health=health).run
         return works
 

@@ -1,5 +1,6 @@
 """One relay that can't be made keeps no other closed: whatever fails at the start, all the others are told to open."""
 
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -7,9 +8,11 @@ import gpiozero
 import pytest
 import serial
 
+from agent.commands.relays import open_all
 from agent.config import Config, parse
 from agent.devices.relays import open_relays, relays_of
-from agent.errors import DeviceError
+from agent.devices.relays_in_use import note, noted
+from agent.errors import ConfigError, DeviceError
 from fakes.pins import WatchedFactory, mock_pins
 from fakes.relay_boards import LcusBoard
 
@@ -84,7 +87,7 @@ def closed(board: LcusBoard) -> list[int]:
     return [channel for channel in (1, 2, 3) if board.contact_closed(channel)]
 
 
-def configuration(folder: Path, board: LcusBoard, *relays: int | str) -> Config:
+def text_of(folder: Path, board: LcusBoard, *relays: int | str) -> str:
     """An EVSE for each: a channel of the board, or another relay."""
     tables = [
         READER.format(
@@ -93,7 +96,11 @@ def configuration(folder: Path, board: LcusBoard, *relays: int | str) -> Config:
         )
         for number, relay in enumerate(relays)
     ]
-    return parse("".join([CONFIGURATION.format(directory=folder), *tables]), folder / "agent.toml")
+    return "".join([CONFIGURATION.format(directory=folder), *tables])
+
+
+def configuration(folder: Path, board: LcusBoard, *relays: int | str) -> Config:
+    return parse(text_of(folder, board, *relays), folder / "agent.toml")
 
 
 def start(config: Config) -> None:
@@ -137,3 +144,66 @@ def test_relays_of_a_start_that_succeeds_are_open(board: LcusBoard, tmp_path: Pa
         relays["E1"].close_contact()
         assert closed(board) == [2]
     assert closed(board) == []
+
+
+@pytest.fixture
+def runtime(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The service's directory in memory, as systemd gives it."""
+    folder = tmp_path / "run"
+    folder.mkdir()
+    monkeypatch.setenv("RUNTIME_DIRECTORY", str(folder))
+    return folder
+
+
+def killed(config: Config) -> None:
+    """An agent that ran with this and left every relay closed."""
+    note([evse.relay for evse in config.evse])
+
+
+@pytest.mark.usefixtures("pins", "runtime")
+def test_relay_that_has_left_the_configuration_is_opened_after_a_kill(
+    board: LcusBoard, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    killed(configuration(tmp_path, board, 1, 2, 3))
+    path = tmp_path / "agent.toml"
+    path.write_text(text_of(tmp_path, board, 1))
+    open_all(path)
+    assert closed(board) == []
+    assert capsys.readouterr().out == "3 relay(s) open\n"
+
+
+@pytest.mark.usefixtures("pins", "runtime")
+def test_relays_are_opened_after_a_kill_whatever_the_file_has_become(board: LcusBoard, tmp_path: Path) -> None:
+    killed(configuration(tmp_path, board, 1, 2, 3))
+    path = tmp_path / "agent.toml"
+    path.write_text("[[evse")
+    with pytest.raises(ConfigError):
+        open_all(path)
+    assert closed(board) == []
+
+
+@pytest.mark.usefixtures("pins", "runtime")
+def test_next_start_opens_what_the_last_one_had(board: LcusBoard, tmp_path: Path) -> None:
+    killed(configuration(tmp_path, board, 1, 2, 3))
+    start(configuration(tmp_path, board, 1))
+    assert closed(board) == []
+
+
+@pytest.mark.usefixtures("pins")
+def test_note_is_its_owners_alone_and_says_what_is_in_use(board: LcusBoard, tmp_path: Path, runtime: Path) -> None:
+    config = configuration(tmp_path, board, 1, '{ kind = "hid", serial = "BITFT", channel = 2 }')
+    note([evse.relay for evse in config.evse])
+    assert noted() == [evse.relay for evse in config.evse]
+    assert [stat.S_IMODE(each.stat().st_mode) for each in runtime.iterdir()] == [0o600]
+
+
+@pytest.mark.parametrize("text", ["", "[", '[{"kind": "none"}]'])
+def test_note_that_is_spoilt_is_none(runtime: Path, text: str) -> None:
+    (runtime / "relays.json").write_text(text)
+    assert noted() == []
+
+
+def test_without_a_directory_in_memory_nothing_is_noted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RUNTIME_DIRECTORY", raising=False)
+    note([])
+    assert noted() == []
