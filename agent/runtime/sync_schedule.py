@@ -66,9 +66,8 @@ class SyncSchedule:
     def use(self, every: timedelta) -> None:
         """Sync so often from now on; who would have to wait longer than that has an earlier turn."""
         self._every_s = every.total_seconds()
-        latest = self._now() + self._every_s
         for turn in self._turns.values():
-            turn.due = min(turn.due, latest)
+            turn.due = min(turn.due, self._now() + self._interval_s())
         self._changed.set()
 
     def add(self, sync: Syncing) -> None:
@@ -96,6 +95,9 @@ class SyncSchedule:
                 await self._pause(wait_s)
             else:
                 turn.due = await self._take(turn) + clock()
+
+    def _interval_s(self) -> float:
+        return self._every_s * (0.8 + 0.4 * self._spread())
 
     def _now(self) -> float:
         return self._clock() if self._clock else asyncio.get_running_loop().time()
@@ -149,7 +151,7 @@ class SyncSchedule:
             "peer %s: %s sync of tokens complete: %d taken in, %d skipped, %d withdrawn, %d missed once, on %d pages",
             *(report.peer, report.kind, report.tokens, report.skipped, report.withdrawn, report.missed, report.pages),
         )
-        return self._every_s * (0.8 + 0.4 * self._spread())
+        return self._interval_s()
 
     def _after_failure_s(self, turn: _Turn) -> float:
         turn.failures += 1

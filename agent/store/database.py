@@ -4,6 +4,7 @@ What the tables mean belongs to the modules that own them.
 """
 
 import asyncio
+import errno
 import logging
 import os
 import shutil
@@ -138,8 +139,14 @@ def _owned(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        owner = f"check that {path.parent} exists and belongs to the user that runs the agent (uid {os.getuid()})"
-        raise StoreError(f"{path}: can't open: {error.strerror}; {owner}") from error
+        raise StoreError(f"{path}: can't open: {error.strerror}; {_remedy(path, error)}") from error
+
+
+def _remedy(path: Path, error: OSError) -> str:
+    owner = f"check that {path.parent} exists and belongs to the user that runs the agent (uid {os.getuid()})"
+    if error.errno != errno.EROFS:
+        return owner
+    return f"the disk is worn out, or the service's unit lets it write elsewhere only (ReadWritePaths=); else {owner}"
 
 
 def _correct_mode(path: Path, mode: int) -> None:

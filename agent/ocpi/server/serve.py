@@ -160,7 +160,10 @@ def _listening(host: str, port: int) -> socket.socket:
         both = host == "::" and socket.has_dualstack_ipv6()
         listener = socket.create_server((host, port), family=family, backlog=128, dualstack_ipv6=both)
     except OSError as error:
-        raise ConfigError(f"ocpi.server: can't listen on {host} port {port}: {error.strerror or error}") from error
+        needs = "; ports below 1024 need CAP_NET_BIND_SERVICE" if isinstance(error, PermissionError) else ""
+        raise ConfigError(
+            f"ocpi.server: can't listen on {host} port {port}: {error.strerror or error}{needs}"
+        ) from error
     # Connections inherit it. asyncio sets it for sockets that name their protocol, which those of create_server don't:
     # every answer's body would wait 40 ms for the acknowledgement of its head.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
