@@ -7,15 +7,15 @@ import click
 from agent.commands.terminal import harmless
 from agent.config import load, load_relays
 from agent.devices.relays import open_relays
-from agent.devices.relays_in_use import noted
+from agent.devices.relays_in_use import forget, noted
 from agent.errors import ConfigError, DeviceError
 
 
 def open_all(config_path: Path) -> None:
     """Open every relay that the file names, or that the last agent had, and print how many there are.
 
-    Raises DeviceError that names each one which could not be opened, when all were tried; ConfigError when the file
-    names none; BusyError while an agent is running.
+    Raises DeviceError that names each one which could not be opened, when all were tried; ConfigError for a file that
+    can't be read, or in which none can be found; BusyError while an agent is running.
     """
     left = noted()
     try:
@@ -28,8 +28,10 @@ def open_all(config_path: Path) -> None:
         load(config_path)
     except ConfigError as error:
         click.echo(f"chargepoint-agent: {harmless(error)}; only the relays are read from it", err=True)
-    relays = [*found.relays, *(each for each in left if each not in found.relays)]
+    # What the file says comes last: of a pin whose level was set right, it has the last word.
+    relays = [*(each for each in left if each not in found.relays), *found.relays]
     faults = [*found.faults, *open_relays(relays, found.directory)]
     if faults:
         raise DeviceError("; ".join(faults))
-    click.echo(f"{len(relays)} relay(s) open")
+    forget()
+    click.echo(f"{len(relays)} relay(s) open" if relays else "no relay is configured")

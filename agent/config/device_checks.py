@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import assert_never
 
 from agent.config.input_sections import ModbusMeterSection, S0MeterSection
 from agent.config.output_sections import (
@@ -12,6 +13,7 @@ from agent.config.output_sections import (
     HidRelaySection,
     LcusRelaySection,
     PictureDisplaySection,
+    RelaySection,
     SerialDisplaySection,
 )
 from agent.config.reader_sections import (
@@ -48,6 +50,35 @@ def uid_format(reader: ReaderSection) -> UidFormat:
         keep_last = 5
     more = {} if reader.uid_facility_digits is None else {"facility_digits": reader.uid_facility_digits}
     return UidFormat(keep_last=keep_last, reverse=reader.uid_reversed, decimal_digits=reader.uid_decimal_digits, **more)
+
+
+def is_named(config: Config, relay: RelaySection) -> bool:
+    """Whether the pin of this relay, or its place on a board, is something's in the configuration."""
+    match relay:
+        case GpioRelaySection():
+            pins = {pin for bus in _buses(config) for pin in _BUS_PINS[bus]} | {pin for pin, _ in _pins(config)}
+            return relay.gpio in pins
+        case LcusRelaySection():
+            ports = {port: sharing for port, _, sharing in _lines(config)}
+            if relay.port in ports and not isinstance(ports[relay.port], LcusRelaySection):
+                return True
+            return _place_of(relay) in {_place_of(evse.relay) for evse in config.evse}
+        case HidRelaySection():
+            return _place_of(relay) in {_place_of(evse.relay) for evse in config.evse}
+        case never:
+            assert_never(never)
+
+
+def _place_of(relay: RelaySection) -> tuple[object, ...]:
+    match relay:
+        case GpioRelaySection():
+            return ("gpio", relay.gpio)
+        case LcusRelaySection():
+            return ("lcus", relay.port, relay.channel)
+        case HidRelaySection():
+            return ("hid", relay.serial, relay.channel)
+        case never:
+            assert_never(never)
 
 
 def _check_reader(reader: ReaderSection, where: str) -> None:

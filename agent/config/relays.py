@@ -28,13 +28,17 @@ class RelaysFound:
 def load_relays(path: Path) -> RelaysFound:
     """Read the relays, and of the rest no more than where the databases are; it may hold any mistake.
 
-    Raises ConfigError for a file that can't be read or names no relay.
+    Raises ConfigError for a file that can't be read, and for one that is no TOML and in which no relay can be found.
     """
     text = text_of(path, errors="replace")
     try:
         raw = tomllib.loads(text)
-    except tomllib.TOMLDecodeError:
+    except tomllib.TOMLDecodeError as error:
         found, directory = list(_relay_lines(text)), _directory_line(text)
+        if not found:
+            raise ConfigError(
+                f"{path}: no [[evse]] with a relay is there, and it is not valid TOML: {error}"
+            ) from error
     else:
         evses = raw.get("evse")
         tables = evses if isinstance(evses, list) else [evses] if isinstance(evses, dict) else []
@@ -47,8 +51,6 @@ def load_relays(path: Path) -> RelaysFound:
             relays.append(msgspec.convert(_way_to(table), RelaySection))
         except msgspec.ValidationError as error:
             faults.append(f"{path}: relay #{number} can't be read, and was not opened: {error}")
-    if not found:
-        raise ConfigError(f"{path}: no [[evse]] with a relay is there")
     return RelaysFound(tuple(relays), tuple(faults), path.parent / directory if isinstance(directory, str) else None)
 
 

@@ -3,12 +3,13 @@
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, assert_never, runtime_checkable
 
 from agent.config import Config, EvseSection, GpioRelaySection, HidRelaySection, LcusRelaySection, RelaySection
+from agent.config.device_checks import is_named
 from agent.devices import relays_in_use
 from agent.devices.work import Work, lost_when_it_fails
 from agent.errors import DeviceError, StoreError
@@ -99,9 +100,9 @@ def relays_of(config: Config) -> Iterator[dict[str, Relay]]:
             raise
         relays: dict[str, Relay] = {}
         ways = RelayWays()
-        for fault in open_relays([left for left in relays_in_use.noted() if left not in sections], None, ways):
-            log.error("%s; it is no longer in the configuration", fault)
+        _open_what_was_left(config, ways)
         relays_in_use.note(sections)
+        stack.callback(_forget_what_is_open, config, relays)
         to_come = deque(config.evse)
         try:
             while to_come:
@@ -113,6 +114,18 @@ def relays_of(config: Config) -> Iterator[dict[str, Relay]]:
             for fault in open_relays([evse.relay for evse in to_come], None, ways):
                 log.error("%s", fault)
         yield relays
+
+
+def _open_what_was_left(config: Config, ways: RelayWays) -> None:
+    """Open what a killed agent had, where nobody has since; but nothing that is something else in the configuration."""
+    left = [relay for relay in relays_in_use.noted() if not is_named(config, relay)]
+    for fault in open_relays(left, None, ways):
+        log.error("%s; it is no longer in the configuration", fault)
+
+
+def _forget_what_is_open(config: Config, relays: Mapping[str, Relay]) -> None:
+    if len(relays) == len(config.evse) and not any(relay.contact_closed for relay in relays.values()):
+        relays_in_use.forget()
 
 
 def watches_of(section: EvseSection, relay: Relay, evse: EvseTapLoop) -> Iterator[tuple[str, Work]]:

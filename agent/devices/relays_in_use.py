@@ -1,12 +1,13 @@
 """Which relays the running agent has, written down in memory: the file may name others by the time that it is killed.
 
-`relays open`, which systemd calls after the agent's end, opens these as well as those of the configuration. Only where
-systemd gives the service a directory of its own in memory (RUNTIME_DIRECTORY).
+`relays open`, which systemd calls after the agent's end, opens these as well as those of the configuration. Once all
+are open they are forgotten. Only where systemd gives the service a directory of its own in memory (RUNTIME_DIRECTORY).
 """
 
 import logging
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -31,6 +32,14 @@ def note(relays: Sequence[RelaySection], environment: Mapping[str, str] = os.env
         part.replace(path)
     except OSError as error:
         log.warning("%s: can't be written, so a killed agent's relays are those of the configuration: %s", path, error)
+
+
+def forget(environment: Mapping[str, str] = os.environ) -> None:
+    """All of them are open: what a pin or a port is next, nobody knows."""
+    path = _path(environment)
+    if path is not None:
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def noted(environment: Mapping[str, str] = os.environ) -> list[RelaySection]:

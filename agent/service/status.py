@@ -182,6 +182,8 @@ class Attendance:
                 self._is_counted = True
             except StoreError as error:
                 log.debug("the databases can't be counted now: %s", error)  # whoever needs them says so louder
+            except Exception:  # READY and STATUS must not hang on it: it is tried again
+                log.exception("the databases can't be counted now")
             await asyncio.sleep(max(wait_s, COUNT_SHARE * (loop.time() - began)))
             wait_s = min(2 * wait_s, COUNT_S)
 

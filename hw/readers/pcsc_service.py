@@ -249,8 +249,9 @@ class PcscWatch:
                 away = self._watch_until_lost()
                 if away is not None:
                     self._say(away)
-                self._turn()
+                self._call(self.turns.without_loop)  # a daemon that is gone is no hanging, however rarely it is tried
                 self._stopping.wait(self.reopen_s)
+                self._call(self.turns.turned)
         finally:
             self._over.set()
             self._turn()  # one that has failed does not hang: whoever runs it hears of it below

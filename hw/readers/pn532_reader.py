@@ -126,6 +126,7 @@ class Pn532Reader:
             error = await self._use(line, on_tap, told) if isinstance(line, serial.Serial) else line
             trouble = trouble_of(error)
             told.missing(trouble.name, trouble.told(self._port, error))
+            self._turns.without_loop()  # a chip that is gone is no hanging, however rarely it is looked for
             await asyncio.sleep(self._reopen_s)
 
     def _open(self) -> serial.Serial | OSError:

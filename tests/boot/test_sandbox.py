@@ -27,7 +27,8 @@ def probe_of(unit: str) -> str:
     unit = re.sub(r"(?m)^ExecStart=.*$", f"ExecStart={run}", unit)
     unit = re.sub(r"(?m)^Type=.*$", "Type=oneshot", unit)
     unit = re.sub(r"(?m)^(ExecStopPost|ExecReload|Restart\w*|Watchdog\w*|StartLimit\w*)=.*\n", "", unit)
-    return unit.replace("[Service]", "[Service]\nRuntimeDirectoryPreserve=yes\nEnvironment=HOME=/tmp", 1)
+    unit = unit.replace("RuntimeDirectoryPreserve=restart", "RuntimeDirectoryPreserve=yes")
+    return unit.replace("[Service]", "[Service]\nEnvironment=HOME=/tmp", 1)
 
 
 def test_every_driver_does_under_the_units_hardening_what_its_contract_says(charger: Charger) -> None:

@@ -190,6 +190,34 @@ def test_next_start_opens_what_the_last_one_had(board: LcusBoard, tmp_path: Path
 
 
 @pytest.mark.usefixtures("pins")
+def test_clean_end_leaves_no_note(board: LcusBoard, tmp_path: Path, runtime: Path) -> None:
+    with relays_of(configuration(tmp_path, board, 1, 2)):
+        assert [each.name for each in runtime.iterdir()] == ["relays.json"]
+    assert list(runtime.iterdir()) == []
+
+
+@pytest.mark.usefixtures("runtime")
+def test_pin_that_is_something_else_now_is_not_driven_as_it_was(
+    pins: WatchedFactory, board: LcusBoard, tmp_path: Path
+) -> None:
+    killed(configuration(tmp_path, board, 1, '{ kind = "gpio", gpio = 17, active_high = true }'))
+    levels: list[tuple[int, bool]] = []
+    pins.pin(17).output_with_state(True)  # noqa: FBT003  gpiozero's own; open, for the relay is active low
+    pins.watcher = lambda pin, level: levels.append((pin, level))
+    start(configuration(tmp_path, board, 1, '{ kind = "gpio", gpio = 17, active_high = false }'))
+    assert (17, False) not in levels
+
+
+@pytest.mark.usefixtures("pins", "runtime")
+def test_what_was_opened_after_a_kill_is_forgotten(board: LcusBoard, tmp_path: Path, runtime: Path) -> None:
+    killed(configuration(tmp_path, board, 1, 2, 3))
+    path = tmp_path / "agent.toml"
+    path.write_text(text_of(tmp_path, board, 1))
+    open_all(path)
+    assert list(runtime.iterdir()) == []
+
+
+@pytest.mark.usefixtures("pins")
 def test_note_is_its_owners_alone_and_says_what_is_in_use(board: LcusBoard, tmp_path: Path, runtime: Path) -> None:
     config = configuration(tmp_path, board, 1, '{ kind = "hid", serial = "BITFT", channel = 2 }')
     note([evse.relay for evse in config.evse])

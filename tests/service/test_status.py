@@ -382,8 +382,11 @@ def test_fault_of_the_counting_lets_no_hanging_part_be_forgotten(site: Site) -> 
         await asyncio.sleep(WATCHDOG_S)
         evse_loop.hangs = True
         site.count_raises = RuntimeError("can't start new thread")
+        await asyncio.sleep(3 * WATCHDOG_S)
+        assert not running.done()
+        running.cancel()
         await asyncio.wait([running])
-        running = asyncio.create_task(attendance.run())  # as the supervisor does
+        running = asyncio.create_task(attendance.run())  # as the supervisor does after any fault
         site.heard()
         await asyncio.sleep(3 * WATCHDOG_S)
         assert "WATCHDOG=1" not in site.heard()

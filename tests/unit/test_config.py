@@ -330,9 +330,11 @@ def test_relay_is_found_however_its_table_is_written(tmp_path: Path, written: st
     assert relays(tmp_path, text).relays == (GpioRelaySection(gpio=17, active_high=False), EIGHTEEN)
 
 
-def test_file_without_a_relay_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no \[\[evse\]\] with a relay is there"):
-        relays(tmp_path, MINIMAL[: MINIMAL.index("[[evse]]")])
+def test_file_without_a_relay_has_none_and_one_that_is_spoilt_is_an_error(tmp_path: Path) -> None:
+    without = MINIMAL[: MINIMAL.index("[[evse]]")]
+    assert relays(tmp_path, without).relays == ()
+    with pytest.raises(ConfigError, match=r"no \[\[evse\]\] with a relay is there, and it is not valid TOML"):
+        relays(tmp_path, without + "[[evse")
 
 
 SERVER = """
