@@ -8,7 +8,7 @@ ARGS   ?=
 # The stamp carries what was installed: a changed pin installs anew, an unchanged one asks nobody.
 STAMP  := $(VENV)/.installed
 
-.PHONY: demo test check bench campaign pictures extras deb install lock clean format
+.PHONY: demo test check bench campaign day pictures extras deb install lock clean format
 
 demo: $(STAMP)
 	@$(BIN)/chargepoint-agent demo $(ARGS)
@@ -30,6 +30,9 @@ bench: $(STAMP)
 
 campaign: $(STAMP)
 	$(BIN)/python -m pytest -m campaign -s $(ARGS)
+
+day: $(STAMP)
+	$(BIN)/python -m tests.day $(ARGS)
 
 pictures: $(STAMP)
 	$(BIN)/python -m fakes.pictures docs/pictures

@@ -1,6 +1,7 @@
 """Where an export goes: a file that is written whole or not at all, or standard output."""
 
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -53,10 +54,7 @@ def standard_output() -> Iterator[BinaryIO]:
 
 
 def _place(target: Path) -> Path:
-    if target.is_symlink() and target.lstat().st_uid not in {0, os.geteuid()}:
-        # In a folder that everybody may write to, it would lead to any file of ours.
-        raise ConfigError(f"{target}: is a link that somebody else has made; name another file")
-    place = Path(os.path.realpath(target))  # a link goes on leading to the file
+    place = _followed(target)
     if place.is_dir():
         raise ConfigError(f"{target}: is a directory; name a file in it")
     if place.exists() and not place.is_file():
@@ -64,6 +62,31 @@ def _place(target: Path) -> Path:
     if not place.parent.is_dir():
         raise ConfigError(f"{target}: {place.parent} is no directory")
     return place
+
+
+_MOST_LINKS = 40
+"""As many as the kernel follows."""
+
+
+def _followed(target: Path) -> Path:
+    """Where the file is: a link of ours, or of root's, goes on leading to it.
+
+    One of anybody else's, in a folder that everybody may write to, would lead to any file of ours. Each is looked at
+    by itself, and what is not followed here is replaced, not written through: nothing can be slipped in between.
+    """
+    place = target
+    for _ in range(_MOST_LINKS):
+        place = Path(os.path.realpath(place.parent)) / place.name
+        try:
+            link = place.lstat()
+        except OSError:
+            return place  # not there yet, or its folder is not: whoever writes says so
+        if not stat.S_ISLNK(link.st_mode):
+            return place
+        if link.st_uid not in {0, os.geteuid()}:
+            raise ConfigError(f"{target}: is a link that somebody else has made; name another file")
+        place = place.parent / place.readlink()
+    raise ConfigError(f"{target}: leads through links without an end; name another file")
 
 
 @contextmanager
