@@ -100,8 +100,7 @@ def relays_of(config: Config) -> Iterator[dict[str, Relay]]:
             raise
         relays: dict[str, Relay] = {}
         ways = RelayWays()
-        _open_what_was_left(config, ways)
-        relays_in_use.note(sections)
+        relays_in_use.note([*sections, *_still_left(config, ways)])
         stack.callback(_forget_what_is_open, config, relays)
         to_come = deque(config.evse)
         try:
@@ -116,15 +115,22 @@ def relays_of(config: Config) -> Iterator[dict[str, Relay]]:
         yield relays
 
 
-def _open_what_was_left(config: Config, ways: RelayWays) -> None:
-    """Open what a killed agent had, where nobody has since; but nothing that is something else in the configuration."""
-    left = [relay for relay in relays_in_use.noted() if not is_named(config, relay)]
-    for fault in open_relays(left, None, ways):
-        log.error("%s; it is no longer in the configuration", fault)
+def _still_left(config: Config, ways: RelayWays) -> list[RelaySection]:
+    """Open what a killed agent had, where nobody has since; but nothing that is something else in the configuration.
+
+    Returns those that could not be opened: each start tries them again.
+    """
+    failed = []
+    for relay in relays_in_use.noted():
+        if not is_named(config, relay) and (faults := open_relays([relay], None, ways)):
+            failed.append(relay)
+            log.critical("ALARM %s; a killed agent had it, and it is no longer in the configuration", faults[0])
+    return failed
 
 
 def _forget_what_is_open(config: Config, relays: Mapping[str, Relay]) -> None:
-    if len(relays) == len(config.evse) and not any(relay.contact_closed for relay in relays.values()):
+    are_open = len(relays) == len(config.evse) and not any(relay.contact_closed for relay in relays.values())
+    if are_open and len(relays_in_use.noted()) == len(config.evse):
         relays_in_use.forget()
 
 

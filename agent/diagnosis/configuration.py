@@ -52,7 +52,9 @@ def _of_a_file(path: Path) -> str:
         with path.open("rb") as file:
             file.read(1)
     except PermissionError:
-        return f"sudo chown {AGENT_USER}: {path}, if this is the user that runs the agent ({user_name()})"
+        if user_name() != AGENT_USER:
+            return f"give the command as the agent's user: sudo -u {AGENT_USER} chargepoint-agent doctor"
+        return f"sudo chgrp {AGENT_USER} {path} && sudo chmod g+r {path}"
     except OSError:
         return "--config names the file, or CHARGEPOINT_AGENT_CONFIG"
     return ""

@@ -217,6 +217,20 @@ def test_what_was_opened_after_a_kill_is_forgotten(board: LcusBoard, tmp_path: P
     assert list(runtime.iterdir()) == []
 
 
+@pytest.mark.usefixtures("pins", "runtime")
+def test_relay_of_a_killed_agent_that_can_not_be_opened_is_tried_at_each_start(
+    board: LcusBoard, tmp_path: Path
+) -> None:
+    killed(configuration(tmp_path, board, 1, 2, '{ kind = "gpio", gpio = 17 }'))
+    only = configuration(tmp_path, board, '{ kind = "gpio", gpio = 18 }')
+    with serial.Serial(str(board.path), exclusive=True):
+        start(only)
+        assert closed(board) == [1, 2, 3]
+    start(only)
+    assert closed(board) == [3]
+    assert noted() == []
+
+
 @pytest.mark.usefixtures("pins")
 def test_note_is_its_owners_alone_and_says_what_is_in_use(board: LcusBoard, tmp_path: Path, runtime: Path) -> None:
     config = configuration(tmp_path, board, 1, '{ kind = "hid", serial = "BITFT", channel = 2 }')
