@@ -433,7 +433,7 @@ def test_configuration_that_is_not_there_is_to_be_named(tmp_path: Path) -> None:
 def test_configuration_with_a_mistake_has_its_keys_explained(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
     path.write_text(BROKEN)
-    assert configuration_finding(site_of(path)).remedy == "docs/configuration.toml says what each key takes (installed: in /usr/share/doc/chargepoint-agent)"
+    assert configuration_finding(site_of(path)).remedy.startswith("docs/configuration.toml says what each key takes")
 
 
 def test_file_that_is_no_toml_still_gives_its_relays(tmp_path: Path) -> None:
