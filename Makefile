@@ -36,6 +36,7 @@ day: $(STAMP)
 
 pictures: $(STAMP)
 	$(BIN)/python -m fakes.pictures docs/pictures
+	$(BIN)/python -m tests.panel.screenshots docs/pictures/panel   # in Debian's chromium, with fonts-inter
 
 # pyscard and evdev come as source: gcc, Python's headers and libpcsclite-dev build them.
 extras: $(VENV)/.extras

@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from agent.books import housekeeping_of, left_open, owes, sealing_of
 from agent.config import BillingSection, Config, policy_of
@@ -21,6 +21,7 @@ from agent.devices.readers import read_cards
 from agent.devices.relays import relays_of
 from agent.devices.work import Work
 from agent.model import Policy
+from agent.onlooking import onlooking_of
 from agent.peering import PeerTerms, client_of, configured, peer_of, reports_of, sync_of, terms_of
 from agent.runtime.authorize import PeerBackend
 from agent.runtime.charge_point import Settled
@@ -37,6 +38,10 @@ from agent.service.watchdog import parts_of
 from agent.service.watching import Watching
 from agent.site import Means, Site, site_of
 from agent.storage import Stores, stores_of
+
+if TYPE_CHECKING:
+    from agent.ocpi.server.asgi import Application
+    from agent.panel.panel import Panel
 
 log = logging.getLogger(__name__)
 
@@ -97,8 +102,10 @@ class Agent:
         stores: Stores,
         reload: Reload,
         on_ready: Callable[[], None],
+        panel: "Panel | None" = None,
     ) -> None:
         """`services` run beside the taps, each by the name that the log gives it."""
+        self.panel = panel
         self.reload = reload
         self.stores = stores
         self.evses = site.evses
@@ -153,8 +160,11 @@ async def agent_of(
     on_ready: Callable[[], None] = lambda: None,
     display_stream: TextIO | None = sys.stdout,
     notifier: Notifier | None = None,
+    world: "Application | None" = None,
 ) -> AsyncIterator[Agent]:
     """Assemble an agent; on the way out every relay is open and every database closed.
+
+    `world` is what a panel mounts below `/world/`, in the demo alone.
 
     Raises ConfigError, StoreError, DeviceError or BusyError before anything was started. Whatever it raises but
     BusyError, the relays are open: they come before all that a broken disk or a missing file could prevent.
@@ -192,18 +202,22 @@ async def agent_of(
         displays = {section.uid: display_of(section, display_stream) for section in config.evse}
         stack.callback(close_displays, displays.values())
         found = await left_open(config, stores, clock)
+        onlooking = onlooking_of(config.panel, config_path, policy=policy, clock=clock, stores=stores, world=world)
         site = site_of(
             config,
-            Means(policy, stores, clock, tariff, watching.backend(backend)),
+            Means(policy, stores, clock, tariff, onlooking.backend(watching.backend(backend))),
             relays=relays,
-            displays=displays,
+            displays=onlooking.displays(displays),
             found=found,
-            on_settled=watching.settled(on_settled),
+            on_settled=watching.settled(onlooking.settled(on_settled)),
             on_whitelist_fault=watching.whitelist_fault(repair.on_fault),
+            lights=onlooking.lights,
+            on_reading=onlooking.read,
         )
         lookout = Lookout(tuple(site.evses.values()), site.readers, membership.peers, stores.whitelist, stores.sessions)
         pulsing = parts_of(site.evses.values(), [reader for reader, _ in site.readers], stores)
         services |= watching.services(lookout, pulsing, notifier or Notifier(None))
+        services |= onlooking.services(lookout, site.evses)
         services["clock"] = lambda: watch(clock)
         services["sealing"] = sealing_of(config, stores, clock).run
         services["housekeeping"] = housekeeping_of(config, stores, clock).run
@@ -220,10 +234,11 @@ async def agent_of(
             membership,
             schedule,
             member_of,
-            watching.use,
+            onlooking.use(watching.use),
             watching.reloading,
         )
-        yield Agent(site, membership, services, backend, stores, Reload(config, config_path, fixed, parts), on_ready)
+        reload = Reload(config, config_path, fixed, parts)
+        yield Agent(site, membership, services, backend, stores, reload, on_ready, onlooking.panel)
 
 
 def _membership_of(

@@ -1,6 +1,6 @@
 """The EVSEs of a configuration, each with the devices that are fitted to it and the readers before it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from agent.devices.readers import lamps_of_readers, reader_of
 from agent.devices.relays import watches_of
 from agent.devices.work import Work
 from agent.errors import StoreError
-from agent.model import Policy
+from agent.model import MeterReading, Policy
 from agent.ports import Backend, Display, Indicator, Reader, Relay
 from agent.runtime.charge_point import EvseTapLoop, Settled
 from agent.runtime.clock import Clock
@@ -56,8 +56,13 @@ def site_of(
     found: Mapping[str, Open],
     on_settled: Callable[[Settled], None],
     on_whitelist_fault: Callable[[StoreError], None],
+    lights: Callable[[str], Sequence[Indicator]],
+    on_reading: Callable[[str, MeterReading], None],
 ) -> Site:
-    """Assemble the EVSEs; relays, displays and what the last start left open are by their uid."""
+    """Assemble the EVSEs; relays, displays and what the last start left open are by their uid.
+
+    `lights` gives an EVSE's lights beside those that are fitted, `on_reading` hears of each EVSE's meter.
+    """
     readers = {section.name: reader_of(section) for section in config.reader}
     names = {evse.relay.interlock for evse in config.evse} - {None}
     interlocks = {name: Interlock(name) for name in names if name is not None}
@@ -74,6 +79,7 @@ def site_of(
         for name, lamp, play in lamps_of(section):
             indicators.append(lamp)
             works[name] = play
+        indicators += lights(section.uid)
         return EvseTapLoop(
             section.uid,
             location_id=config.location.id,
@@ -103,7 +109,7 @@ def site_of(
         outlets.append(Outlets(behind, reader=name, slowdown=slowdown_of(config.slowdown)))
     for section in config.evse:
         works |= dict(watches_of(section, relays[section.uid], evses[section.uid]))
-    works |= inputs_of(config, evses, _registers(found))
+    works |= inputs_of(config, evses, _registers(found), on_reading)
     return Site(evses, tuple(zip(readers.values(), outlets, strict=True)), works)
 
 

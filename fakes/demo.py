@@ -2,6 +2,9 @@
 
 A composition root. Only what is not there is fake: the reader is an emulator on a pseudo-terminal, the eMSP a
 program on loopback, the relay's pins gpiozero's own mock pins. What is printed was read from `state.db`.
+
+The cards and the charge on the terminal are played with agents of their own: whoever plays on the panel meanwhile is
+not disturbed, and disturbs nobody.
 """
 
 import asyncio
@@ -9,7 +12,7 @@ import io
 import json
 import sys
 from collections.abc import AsyncIterator
-from contextlib import aclosing, asynccontextmanager
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TypedDict
@@ -25,10 +28,12 @@ from agent.model import EndReason, Recorded
 from agent.runtime.charge_point import Settled
 from fakes.demo_charge import POWER_W, steps
 from fakes.demo_deck import DECK, Case, spelled
+from fakes.demo_panel import open_panel
 from fakes.demo_timeline import print_outcome, print_step
 from fakes.emsp import FINE, FakeEmsp
 from fakes.pins import mock_pins
 from fakes.serial_line import SerialLine
+from fakes.world import LifeOf, life_with_panel
 
 DEADLINE_S = 1.5
 """Short, so that nobody waits for a deck; long enough for a busy build machine to ask in time."""
@@ -58,7 +63,7 @@ class Row(TypedDict):
     taps: int
 
 
-class World:
+class Stage:
     """The agent and what surrounds it, and how to play one case in it."""
 
     def __init__(
@@ -108,26 +113,42 @@ class World:
         return newest[0].id if newest else 0
 
 
-async def play(*, once: bool, as_json: bool) -> None:
-    """Play the deck and a charge, once or until Ctrl-C. Prints a line a case and a table, then the charge's timeline.
+async def play(*, once: bool, as_json: bool, panel: bool | None = None, life_of: LifeOf = life_with_panel) -> None:
+    """Play the deck and a charge. Prints a line a case and a table, then the charge's timeline.
 
-    With `as_json`, an object for each case (`Row`) and each step of the charge (`Step`).
+    With `as_json`, an object for each case (`Row`) and each step of the charge (`Step`), and nothing else on standard
+    output. With `panel`, as without `once` unless told otherwise, a page with a world to play in is open from the
+    start; its address is printed first. It stays open until Ctrl-C, or with `once` until all is played. Without a
+    panel and without `once` all is played again and again. `life_of` assembles the agent that has the page.
     """
-    async with world() as stage:
-        if not as_json:
-            click.echo(f"{len(DECK)} cards against a simulated eMSP, deadline {DEADLINE_S * 1000:.0f} ms a tap\n")
+    shown = not once if panel is None else panel
+    pins = mock_pins()
+    async with AsyncExitStack() as stack:
+        page = await stack.enter_async_context(open_panel(pins, life_of)) if shown else None
+        if page is not None:
+            click.echo(f"Play with it in a browser: {page.url}\n", err=as_json)
         while True:
-            rows = []
-            for number, case in enumerate(DECK):
-                row = await stage.play(case, number % len(EVSE_UIDS))
-                rows.append(row)
-                click.echo(json.dumps(row, ensure_ascii=False) if as_json else _line(row, case))
-                sys.stdout.flush()
-            if not as_json:
-                _print_table(rows)
+            await _play_deck(as_json=as_json)
             await play_charge(as_json=as_json)
             if once:
                 return
+            if page is not None:
+                click.echo(f"\nThe panel stays open at {page.url} until Ctrl-C.", err=as_json)
+                await page.served()
+
+
+async def _play_deck(*, as_json: bool) -> None:
+    async with stage() as playing:
+        if not as_json:
+            click.echo(f"{len(DECK)} cards against a simulated eMSP, deadline {DEADLINE_S * 1000:.0f} ms a tap\n")
+        rows = []
+        for number, case in enumerate(DECK):
+            row = await playing.play(case, number % len(EVSE_UIDS))
+            rows.append(row)
+            click.echo(json.dumps(row, ensure_ascii=False) if as_json else _line(row, case))
+            sys.stdout.flush()
+        if not as_json:
+            _print_table(rows)
 
 
 async def play_charge(*, as_json: bool) -> None:
@@ -148,13 +169,12 @@ async def play_charge(*, as_json: bool) -> None:
 
 
 @asynccontextmanager
-async def world() -> AsyncIterator[World]:
-    """An eMSP that knows the deck, two readers, and an agent that has the eMSP's list and is ready."""
+async def stage() -> AsyncIterator[Stage]:
+    """An eMSP that knows the deck, two readers, and an agent on this process's mock pins that has the eMSP's list."""
     settled: asyncio.Queue[Settled] = asyncio.Queue()
     ready = asyncio.Event()
     with TemporaryDirectory(prefix="chargepoint-agent-demo-") as folder:
         lines = [SerialLine(Path(folder), name=f"reader-{number + 1}") for number in range(len(EVSE_UIDS))]
-        mock_pins()
         async with FakeEmsp(country_code="DE", party_id="EMS") as emsp:
             for case in DECK:
                 if case.first:
@@ -174,7 +194,7 @@ async def world() -> AsyncIterator[World]:
                     await ready.wait()
                     for line in lines:
                         await line.wait_opened()
-                    yield World(agent, emsp, lines, settled)
+                    yield Stage(agent, emsp, lines, settled)
                 finally:
                     running.cancel()
                     await asyncio.gather(running, return_exceptions=True)

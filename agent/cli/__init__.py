@@ -26,6 +26,7 @@ from agent.cli.options import (
     log_in_background,
     says_what_is_wrong,
 )
+from agent.cli.panel import panel
 from agent.cli.peers import peers
 from agent.cli.readers import readers
 from agent.cli.sessions import sessions
@@ -78,14 +79,21 @@ def _tell_systemd(error: AgentError) -> None:
 
 @main.command()
 @click.option("--once", is_flag=True, help="Play all of it once and end; otherwise again and again until Ctrl-C.")
+@click.option(
+    "--panel/--no-panel", "with_panel", default=None, help="Open a page to play in as well; without --once it is open."
+)
 @json_option
 @says_what_is_wrong
-def demo(*, once: bool, as_json: bool) -> None:
-    """Play a deck of cards, and a charge through a power cut, against fakes: the real agent, no hardware."""
+def demo(*, once: bool, as_json: bool, with_panel: bool | None) -> None:
+    """Play a deck of cards, and a charge through a power cut, against fakes: the real agent, no hardware.
+
+    On the page, whose address is printed first, cards are held to a charge point, cars plugged in, the power pulled
+    and the network broken by hand. It stays open until Ctrl-C.
+    """
     from fakes.demo import play
 
     with suppress(KeyboardInterrupt):  # the demo's own way to end
-        asyncio.run(play(once=once, as_json=as_json))
+        asyncio.run(play(once=once, as_json=as_json, panel=with_panel))
 
 
 @main.group()
@@ -169,3 +177,4 @@ main.add_command(cdrs)
 main.add_command(readers)
 main.add_command(doctor)
 main.add_command(support)
+main.add_command(panel)

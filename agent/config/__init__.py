@@ -60,6 +60,7 @@ from agent.config.sections import (
     LogSection,
     MonitoringSection,
     OcpiSection,
+    PanelSection,
     PartySection,
     PeerSection,
     PolicySection,
@@ -97,6 +98,7 @@ __all__ = [
     "ModbusMeterSection",
     "MonitoringSection",
     "OcpiSection",
+    "PanelSection",
     "PartySection",
     "PcscSection",
     "PeerSection",
@@ -202,7 +204,7 @@ def credentials_token(peer: PeerSection, path: Path) -> str:
         if not file.exists():
             raise ConfigError(
                 f"{path}: {key}: {peer.token_credential} is not among what systemd has handed over at the start of the "
-                "service (LoadCredential= in the unit): put it there, then restart the service"
+                "service (LoadCredential= in the unit; /etc/chargepoint-agent/credentials): put it there, and restart"
             )
         token, where = _secret(file, path, key), "token_credential"
     if not token or not token.isascii() or not token.isprintable() or len(token) > 64:

@@ -202,6 +202,17 @@ class MonitoringSection(Section, frozen=True, kw_only=True):
     allow_remote: bool = False
 
 
+class PanelSection(Section, frozen=True, kw_only=True):
+    """Where the page for the bench is to be had; see `agent.panel.place`."""
+
+    listen: NonEmpty = "127.0.0.1:8470"
+    allow_remote: bool = False
+    login_file: NonEmpty | None = None
+    tls_certificate: NonEmpty | None = None
+    tls_key: NonEmpty | None = None
+    allow_http: bool = False
+
+
 class OcpiSection(Section, frozen=True, kw_only=True):
     """OCPI beyond the peers that have a table of their own."""
 
@@ -223,6 +234,7 @@ class Config(Section, frozen=True, kw_only=True):
     clock: ClockSection = ClockSection()
     log: LogSection = LogSection()
     monitoring: MonitoringSection | None = None
+    panel: PanelSection | None = None
     ocpi: OcpiSection = OcpiSection()
     peer: tuple[PeerSection, ...] = ()
     reader: tuple[ReaderSection, ...] = ()

@@ -2,13 +2,14 @@
 # ruff: noqa: PLC0415  a driver and its library are imported where such a device is fitted
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
 from agent.config import Config, ModbusMeterSection, S0MeterSection
 from agent.devices.work import Work, lost_when_it_fails
 from agent.errors import ConfigError
+from agent.model import MeterReading
 from agent.ports import Meter, PlugSensor
 from agent.runtime.charge_point import EvseTapLoop
 
@@ -19,11 +20,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def inputs_of(config: Config, evses: Mapping[str, EvseTapLoop], registers: Mapping[str, int]) -> dict[str, Work]:
+def inputs_of(
+    config: Config,
+    evses: Mapping[str, EvseTapLoop],
+    registers: Mapping[str, int],
+    on_reading: Callable[[str, MeterReading], None],
+) -> dict[str, Work]:
     """What watches plugs and meters, each by the name that the log gives it.
 
-    `registers`: by EVSE, the last reading of a session that goes on, for a meter that only gives pulses. Raises
-    ConfigError for a meter that is not known.
+    `registers`: by EVSE, the last reading of a session that goes on, for a meter that only gives pulses. `on_reading`
+    hears of each of an EVSE's meter, after the EVSE. Raises ConfigError for a meter that is not known.
     """
     inputs: dict[str, Work] = {}
     for section in config.evse:
@@ -41,7 +47,7 @@ def inputs_of(config: Config, evses: Mapping[str, EvseTapLoop], registers: Mappi
     for section in config.evse:
         if section.meter is not None:
             inputs[f"meter {section.meter}"] = partial(
-                _watch_meter, section.meter, meters[section.meter], evses[section.uid]
+                _watch_meter, section.meter, meters[section.meter], evses[section.uid], on_reading
             )
     return inputs
 
@@ -96,10 +102,16 @@ async def _watch_plug(sensor: PlugSensor, evse: EvseTapLoop) -> None:
         await sensor.run(lambda plugged: evse.plug_is(plugged=plugged), on_state)
 
 
-async def _watch_meter(name: str, meter: Meter, evse: EvseTapLoop) -> None:
+async def _watch_meter(
+    name: str, meter: Meter, evse: EvseTapLoop, on_reading: Callable[[str, MeterReading], None]
+) -> None:
+    def read(reading: MeterReading) -> None:
+        evse.read(reading)
+        on_reading(evse.evse_uid, reading)
+
     def on_state(works: bool, advice: str) -> None:  # noqa: FBT001  a port's signature
         log.log(logging.INFO if works else logging.WARNING, "meter %s: %s", name, advice)
         evse.meter_is(works=works)
 
     with lost_when_it_fails(lambda: evse.meter_is(works=False)):
-        await meter.run(evse.read, on_state)
+        await meter.run(read, on_state)

@@ -85,11 +85,21 @@ def check_files(config: Config, path: Path) -> None:
         if isinstance(meter, ModbusMeterSection):
             with _named(path):
                 registers_of(meter)
+    _check_doors(config, path)
+
+
+def _check_doors(config: Config, path: Path) -> None:
+    """Where others come in: addresses, and the files that these need. Raises ConfigError."""
     if config.monitoring is not None:
         from agent.service.monitoring import place_of  # noqa: PLC0415  as above
 
         with _named(path):
             place_of(config.monitoring.listen, allow_remote=config.monitoring.allow_remote)
+    if config.panel is not None:
+        from agent.onlooking import place_of_panel  # noqa: PLC0415  as above
+
+        with _named(path):
+            place_of_panel(config.panel, path)
     server = config.ocpi.server
     if server.enabled and server.tls_certificate:
         from agent.ocpi.server.serve import tls_of  # noqa: PLC0415  as above

@@ -2,12 +2,17 @@
 
 import asyncio
 import json
+import os
+import re
+import signal
+import sys
 from typing import Any
 
+import httpx
 import pytest
 
 from fakes.demo_charge import PERSIST_WH
-from tests.scenario.world import Finished, command
+from tests.scenario.world import HANG_S, Finished, command
 
 # name: verdict, reason, source, relay
 EXPECTED: dict[str, tuple[str | None, str, str | None, str]] = {
@@ -38,19 +43,50 @@ TAPS = dict.fromkeys(EXPECTED, 1) | {"stop-same-card": 2, "stop-group-card": 2, 
 
 
 @pytest.fixture(scope="module")
-def played() -> tuple[Finished, Finished]:
-    """`demo --once --json`, and without `--json`: once for all tests and beside each other, for they take long."""
+def played() -> tuple[Finished, Finished, Finished]:
+    """`demo --once --json`, without `--json`, and with a panel: once for all tests, all at once, for they take long."""
 
-    async def both() -> tuple[Finished, Finished]:
-        return await asyncio.gather(command("demo", "--once", "--json"), command("demo", "--once"))
+    async def all_of_them() -> tuple[Finished, Finished, Finished]:
+        return await asyncio.gather(
+            command("demo", "--once", "--json"), command("demo", "--once"), with_panel("--once", "--json")
+        )
 
-    return asyncio.run(both())
+    return asyncio.run(all_of_them())
+
+
+async def with_panel(*arguments: str) -> Finished:
+    """The demo with a panel, in a process of its own, to its end."""
+    process = await panel_process(*arguments)
+    try:
+        async with asyncio.timeout(HANG_S):
+            out, err = await process.communicate()
+    finally:
+        await ended(process)
+    return Finished(process.returncode, out.decode(), err.decode())
+
+
+async def panel_process(*arguments: str) -> asyncio.subprocess.Process:
+    """The demo with a panel."""
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.scenario.demo_process", *arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env={**os.environ, "COLUMNS": "200"},
+    )
+
+
+async def ended(process: asyncio.subprocess.Process) -> None:
+    """Kill it where it still runs."""
+    if process.returncode is None:
+        process.kill()
+        await process.wait()
 
 
 @pytest.fixture(scope="module")
-def output(played: tuple[Finished, Finished]) -> str:
+def output(played: tuple[Finished, Finished, Finished]) -> str:
     """What `demo --once --json` prints."""
-    finished, _ = played
+    finished, _, _ = played
     assert (finished.code, finished.err) == (0, "")
     return finished.out
 
@@ -178,9 +214,9 @@ def test_cost_at_the_emsp_is_the_tariffs(steps: dict[str, dict[str, Any]]) -> No
 
 
 @pytest.fixture(scope="module")
-def text(played: tuple[Finished, Finished]) -> str:
+def text(played: tuple[Finished, Finished, Finished]) -> str:
     """What `demo --once` prints for people."""
-    _, finished = played
+    _, finished, _ = played
     assert (finished.code, finished.err) == (0, "")
     return finished.out
 
@@ -202,3 +238,35 @@ def test_demo_for_people_tells_the_charge_as_a_timeline_and_both_sides_of_it(tex
     assert "1 received" in outcome
     assert "The reference is the one that the eMSP gave" in outcome
     assert "complains" not in outcome
+
+
+def test_demo_with_a_panel_and_json_prints_json_alone_and_the_address_beside_it(
+    played: tuple[Finished, Finished, Finished], rows: dict[str, dict[str, Any]]
+) -> None:
+    _, _, finished = played
+    assert finished.code == 0
+    objects = [json.loads(line) for line in finished.out.splitlines()]
+    assert [value["case"] for value in objects if "case" in value] == list(rows)
+    assert [value["step"] for value in objects if "step" in value] == STEPS
+    assert re.fullmatch(r"Play with it in a browser: http://127\.0\.0\.1:\d+/\n*", finished.err)
+
+
+async def test_panel_is_open_from_the_first_line_on_until_ctrl_c() -> None:
+    process = await panel_process()
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(HANG_S), httpx.AsyncClient() as client:
+            first = (await process.stdout.readline()).decode()
+            url = first.removeprefix("Play with it in a browser: ").strip()
+            before = (await client.get(f"{url}world/state")).json()
+            printed = await process.stdout.readuntil(b"until Ctrl-C.\n")
+            after = (await client.get(f"{url}world/state")).json()
+            process.send_signal(signal.SIGINT)
+            rest, err = await process.communicate()
+    finally:
+        await ended(process)
+    assert before == after
+    assert before["power"] is True
+    assert b"0 decided after the deadline" in printed
+    assert b"The charge, as both sides have it" in printed
+    assert (process.returncode, rest, err) == (0, b"", b"")

@@ -41,7 +41,7 @@ async def test_meter_that_breaks_down_is_lost_and_the_charge_goes_on() -> None:
     stage = charging_stage()
     await stage.begin()
     with pytest.raises(AttributeError):
-        await _watch_meter("main", Breaks(), stage.evse)
+        await _watch_meter("main", Breaks(), stage.evse, lambda _uid, _reading: None)
     assert closed(stage)
     assert Device.METER in stage.evse.state.lost
     await stage.stop()

@@ -1,0 +1,92 @@
+// The bench panel: each state that comes is drawn; when none comes any more, the page says so.
+import { announce } from "./announce.js";
+import { drawList, drawPeers, drawReaders, drawSessions } from "./books.js";
+import { drawChargers, replay } from "./chargers.js";
+import { byId, mark, say, show } from "./dom.js";
+import { connect, link, listen, send, trouble } from "./link.js";
+import { startLookup } from "./lookup.js";
+import { drawTaps, startTaps } from "./taps.js";
+import { clock, span } from "./words.js";
+import { drawPlugs, startWorld, takeDrops, world } from "./world.js";
+
+const LINK_WORDS = { waiting: "Connecting…", live: "Live", lost: "Connection lost", full: "Too many pages", login: "Log in" };
+
+let lostSince = null;
+let worldStarted = false;
+
+function drawBoard() {
+  const board = link.board;
+  if (!board) return;
+  show(byId("board"), true);
+  drawChargers(board, world);
+  drawPlugs(drawBoard);
+  drawTaps(board);
+  drawPeers(board);
+  drawReaders(board);
+  drawList(board);
+  drawSessions(board);
+  say(byId("agent"), `chargepoint-agent ${board.agent.version} · up ${span(board.agent.uptime_s)}`);
+  say(byId("status"), board.agent.status);
+  say(byId("foot-at"), `State of ${clock(board.at)}.`);
+  say(byId("user-name"), board.login?.user ?? "");
+  show(byId("user"), Boolean(board.login?.user));
+}
+
+function hear() {
+  mark(document.body, "data-link", link.state);
+  say(byId("link-words"), LINK_WORDS[link.state]);
+  const needsLogin = link.state === "login" || (link.state === "live" && link.board.login?.needed && !link.board.login.user);
+  show(byId("login"), needsLogin);
+  if (link.state === "login") show(byId("board"), false);
+  if (link.state === "live") live();
+  else away();
+}
+
+function live() {
+  lostSince = null;
+  show(byId("lost"), false);
+  drawBoard();
+  for (const tap of announce(link.board)) replay(tap.evse);
+  if (!worldStarted) {
+    worldStarted = true;
+    startWorld(drawBoard);
+  }
+}
+
+/** Told once, loudly; that it goes on is for the eyes only. */
+function away() {
+  if (link.state === "waiting" || link.state === "login") return show(byId("lost"), false);
+  lostSince ??= performance.now();
+  const at = link.board ? ` What you see below was true at ${clock(link.board.at)} and may no longer be.` : "";
+  const why =
+    link.state === "full"
+      ? "The charge point shows this page to as many browsers as it can. Close one of them."
+      : `The charge point does not answer. Trying again.${at}`;
+  say(byId("lost"), `${LINK_WORDS[link.state]}. ${why}`);
+  show(byId("lost"), true);
+}
+
+setInterval(() => {
+  if (lostSince === null || link.state !== "lost") return;
+  say(byId("link-words"), `Connection lost, ${span((performance.now() - lostSince) / 1000)}`);
+}, 1000);
+
+byId("login-form").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const answer = await send("/login", new URLSearchParams(new FormData(event.target)));
+  if (answer.status !== 200 && answer.status !== 204) return say(byId("login-trouble"), trouble(answer));
+  say(byId("login-trouble"), "");
+  event.target.reset();
+  connect();
+});
+
+byId("logout").addEventListener("click", async () => {
+  await send("/logout", {});
+  location.reload();
+});
+
+startTaps();
+startLookup();
+takeDrops(drawBoard);
+listen(hear);
+connect();
