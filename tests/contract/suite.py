@@ -17,6 +17,9 @@ from tests.contract.offers import Offer
 SUITE = "contract_suite"
 """The marker that carries a test's behaviour to the collection and to the table: see `conftest`."""
 
+ELSEWHERE_S = 900.0
+"""There is one pcscd on a machine: for so long another process with tests may have it."""
+
 _Shown = Callable[[Any], Awaitable[None]]
 _Test = Callable[[Offer, Path], Awaitable[None]]
 
@@ -26,7 +29,8 @@ def over(behaviour: StrEnum) -> Callable[[_Shown], _Test]:
 
     def with_rig(shown: _Shown) -> _Test:
         async def test(offer: Offer, tmp_path: Path) -> None:
-            async with asyncio.timeout(offer.hang_s), offer.rig(tmp_path) as rig:
+            most_s = ELSEWHERE_S + offer.hang_s
+            async with asyncio.timeout(most_s), offer.rig(tmp_path) as rig, asyncio.timeout(offer.hang_s):
                 unknown = set(rig.cannot) - set(offer.port.behaviours)
                 assert not unknown, f"the rig of {offer.driver} excuses what is no behaviour"
                 if behaviour in rig.cannot:
