@@ -17,6 +17,7 @@ from tests.bench.idle import idle
 from tests.bench.local_tap import outage_tap, whitelisted_tap
 from tests.bench.million import million
 from tests.bench.month import month
+from tests.bench.panels import panels
 from tests.bench.pcsc_tap import pcsc_tap
 from tests.bench.peer_process import ROOT
 from tests.bench.realtime_tap import realtime_tap
@@ -32,6 +33,7 @@ MEASURES: dict[str, Measure] = {
     "whole-agent": whole_agent,
     "idle": idle,
     "pcsc-tap": pcsc_tap,
+    "panels": panels,
     "million": million,
     "push": push,
     "authorize": authorize,

@@ -40,6 +40,7 @@ def test_quick_run_writes_every_figure_with_a_goal(figures: list[dict[str, objec
         "written to storage a tap",
         "idle agent, of a core",
         *([] if why_not() else ["tap through PC/SC, added to the card exchange"]),
+        "whitelisted tap with 50 stalled panels -> relay",
         "full sync of a million tokens",
         "memory growth in the full sync",
         "lookup during the full sync, p99",
