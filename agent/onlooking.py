@@ -51,11 +51,11 @@ class Onlooking:
             self.panel.read(evse_uid, reading)
 
     def settled(self, then: Callable[[Settled], None]) -> Callable[[Settled], None]:
-        """What to tell of each tap that is over; it tells `then` as well."""
+        """What to tell of each tap that is over; it tells `then` first."""
         return then if self.panel is None else _both(self.panel.settled, then)
 
     def use(self, then: Callable[[Policy], None]) -> Callable[[Policy], None]:
-        """What to tell of each policy that is taken over; it tells `then` as well."""
+        """What to tell of each policy that is taken over; it tells `then` first."""
         return then if self.panel is None else _both(self.panel.use, then)
 
     def services(self, lookout: Lookout, evses: Mapping[str, EvseTapLoop]) -> dict[str, Work]:
@@ -103,7 +103,7 @@ def place_of_panel(section: PanelSection, config_path: Path) -> "Place":
 
 def _both(first: Callable[[_T], None], second: Callable[[_T], None]) -> Callable[[_T], None]:
     def tell(value: _T) -> None:
-        first(value)
         second(value)
+        first(value)
 
     return tell

@@ -99,7 +99,11 @@ def _check_doors(config: Config, path: Path) -> None:
         from agent.onlooking import place_of_panel  # noqa: PLC0415  as above
 
         with _named(path):
-            place_of_panel(config.panel, path)
+            place = place_of_panel(config.panel, path)
+            if place.login_file is not None:
+                from agent.panel.passwords import read_logins  # noqa: PLC0415  as above
+
+                read_logins(place.login_file)
     server = config.ocpi.server
     if server.enabled and server.tls_certificate:
         from agent.ocpi.server.serve import tls_of  # noqa: PLC0415  as above

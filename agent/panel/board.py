@@ -4,10 +4,12 @@ Its version is 1: a field may be added, and none changes its meaning.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from agent.charges import Backlog, CdrRecord, Charge
@@ -94,6 +96,8 @@ def board(
     books: Books,
 ) -> Json:
     """Everything but what each client has of its own. `taps` in the order in which they came; the newest goes first."""
+    seen = list(taps)
+    veil = veil_of([*(tap.entry for tap in seen), *(charge.authorization.entry for charge in books.charges)])
     charges = {charge.session.authorization_id: charge for charge in books.charges}
     references = {number: charge.authorization.entry.authorization_reference for number, charge in charges.items()}
     return {
@@ -104,12 +108,12 @@ def board(
             "status": about.status,
             "policy": {"deadline_ms": about.deadline_ms},
         },
-        "evses": [_evse(outlet, charges) for outlet in outlets],
-        "taps": [_tap(tap, references.get(tap.id)) for tap in reversed(list(taps))],
+        "evses": [_evse(outlet, charges, veil) for outlet in outlets],
+        "taps": [_tap(tap, references.get(tap.id), veil) for tap in reversed(seen)],
         "readers": [_reader(reader) for reader in facts.readers],
         "peers": [_peer(peer, latency_ms.get(peer.name)) for peer in facts.peers],
         "whitelist": _whitelist(facts.peers, at),
-        "sessions": [_session(charge) for charge in books.charges],
+        "sessions": [_session(charge, veil) for charge in books.charges],
         "outbox": {"sessions": books.backlog.sessions, "cdrs": books.backlog.cdrs, "parked": books.backlog.parked},
     }
 
@@ -119,13 +123,42 @@ def moment(at: datetime) -> str:
     return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-def _evse(outlet: Outlet, charges: dict[int, Charge]) -> Json:
+Veil = Callable[[str], str]
+
+
+def veil_of(entries: Iterable[Entry]) -> Veil:
+    """Masks these cards' uids in what a peer, or its reference, says of them, however they are spelled there."""
+    uids = {uid for entry in entries for uid in (entry.uid, entry.token_uid) if uid and len(uid) >= SHORTEST}
+    pattern = _pattern_of(frozenset(uids)) if uids else None
+    return (lambda text: text) if pattern is None else lambda text: pattern.sub(_masked, text)
+
+
+SHORTEST = 6
+"""Characters of a uid: a shorter one would veil prices and times."""
+
+
+@lru_cache(maxsize=8)
+def _pattern_of(uids: frozenset[str]) -> re.Pattern[str]:
+    """The same cards are looked for several times a second."""
+    spelled = ("[ :-]?".join(map(re.escape, uid)) for uid in sorted(uids, key=len, reverse=True))
+    return re.compile("|".join(spelled), re.IGNORECASE)
+
+
+def _masked(found: re.Match[str]) -> str:
+    return masked(re.sub("[ :-]", "", found[0]).upper())
+
+
+def _veiled(text: str | None, veil: Veil) -> str | None:
+    return None if text is None else veil(text)
+
+
+def _evse(outlet: Outlet, charges: dict[int, Charge], veil: Veil) -> Json:
     facts, glass = outlet.facts, outlet.glass
     return {
         "uid": facts.uid,
         "phase": facts.phase,
         "live": facts.is_live,
-        "display": {"lines": list(glass.lines), "columns": glass.columns, "rows": glass.rows},
+        "display": {"lines": [veil(line) for line in glass.lines], "columns": glass.columns, "rows": glass.rows},
         "signal": outlet.signal.value if outlet.signal else None,
         "plug": outlet.plug.value,
         "relay": "closed" if facts.relay_closed else "open",
@@ -145,7 +178,7 @@ def _runs(runs: Runs, charge: Charge | None) -> Json:
     }
 
 
-def _tap(tap: SeenTap, late_reference: str | None) -> Json:
+def _tap(tap: SeenTap, late_reference: str | None, veil: Veil) -> Json:
     entry = tap.entry
     return {
         "id": tap.id,
@@ -156,11 +189,11 @@ def _tap(tap: SeenTap, late_reference: str | None) -> Json:
         "uid": masked(entry.uid),
         "verdict": entry.verdict.value,
         "reason": entry.reason.value,
-        "why": entry.detail,
+        "why": veil(entry.detail),
         "source": entry.source.value,
-        "text": entry.text,
+        "text": veil(entry.text),
         "peer": entry.peer,
-        "reference": late_reference or entry.authorization_reference,
+        "reference": _veiled(late_reference or entry.authorization_reference, veil),
         "deadline_ms": entry.deadline_ms,
         "times_ms": _times(tap),
     }
@@ -207,7 +240,7 @@ def _whitelist(peers: Sequence[PeerFacts], at: datetime) -> Json:
     return {"tokens": sum(peer.tokens for peer in peers), "oldest_sync_s": max(ages_s, default=None)}
 
 
-def _session(charge: Charge) -> Json:
+def _session(charge: Charge, veil: Veil) -> Json:
     session = charge.session
     return {
         "id": session.authorization_id,
@@ -219,11 +252,11 @@ def _session(charge: Charge) -> Json:
         "ended_because": session.ended_because.value if session.ended_because else None,
         "energy_wh": session.energy_wh,
         "cost": _cost(charge),
-        "reference": charge.authorization.entry.authorization_reference,
+        "reference": _veiled(charge.authorization.entry.authorization_reference, veil),
         "delivery": _delivery(charge),
-        "problem": charge.problem,
+        "problem": _veiled(charge.problem, veil),
         "cdr": _cdr(_billed(charge)),
-        "no_cdr": session.no_cdr,
+        "no_cdr": _veiled(session.no_cdr, veil),
     }
 
 

@@ -60,6 +60,9 @@ class Session:
         return self.credential.user
 
 
+_NOT_LOOKED_AT = object()
+
+
 class Login:
     """Keeps the sessions. Without a file nobody can log in, and nobody needs to."""
 
@@ -71,10 +74,10 @@ class Login:
         time: Callable[[], float],
         failed_s: float = _FAILED_S,
     ) -> None:
-        """`secure`: the cookie is for TLS alone. Raises ConfigError for a login file that can't be used."""
+        """`secure`: the cookie is for TLS alone. While the login file can't be used, nobody can log in."""
         self._file = file
-        self._seen = _version(file)  # before it is read: what changes meanwhile is looked at again
-        self._credentials = read_logins(file) if file is not None else {}
+        self._seen: object = _NOT_LOOKED_AT
+        self._credentials: dict[str, Credential] = {}
         self._cookie = "__Host-panel" if secure else "panel"
         self._attributes = "; Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
         self._time = time
@@ -86,6 +89,7 @@ class Login:
         self._waiting = 0
         self._hashing = asyncio.Lock()
         self._aside = Aside()
+        self._look_at_file()
 
     @property
     def is_needed(self) -> bool:
@@ -204,7 +208,7 @@ class Login:
             self._credentials = read_logins(self._file)
         except ConfigError as error:
             self._credentials = {}
-            log.error("nobody can log in to the panel any more: %s", error)
+            log.error("nobody can log in to the panel until this is mended: %s", error)
         for session in self._sessions.values():
             session.ends = session.ends or self._credentials.get(session.user) != session.credential
 

@@ -97,9 +97,12 @@ def read_logins(file: Path) -> dict[str, Credential]:
             text = opened.read(_MOST_FILE + 1).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         make = "make it: chargepoint-agent panel password USER"
+        if isinstance(error, PermissionError):
+            make = "give it to the agent's user, or to its group with mode 0640"
         raise ConfigError(f"panel.login_file: {file}: can't be read: {error}; {make}") from error
-    if not stat.S_ISREG(mode) or mode & 0o077:
-        raise ConfigError(f"panel.login_file: {file}: others may read or change it: chmod 600")
+    # Its group may be the service's own, as with the configuration.
+    if not stat.S_ISREG(mode) or mode & 0o037:
+        raise ConfigError(f"panel.login_file: {file}: others may read or change it: chmod 640, or 600")
     if len(text) > _MOST_FILE:
         raise ConfigError(f"panel.login_file: {file}: has more than {_MOST_FILE} bytes")
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
@@ -130,9 +133,11 @@ def _write(place: Path, content: bytes) -> None:
         with os.fdopen(descriptor, "wb") as out:
             out.write(content)
             out.flush()
-            os.fchmod(descriptor, _MODE)
-            # Written by root, read by the service: whose it was stays whose it is; a new one is the folder's owner's.
+            # Written by root, read by the service: whose it was stays whose it is; a new one is the folder's owner's,
+            # and where that is root, its group's as well, as the package has it.
             whose = (place if place.exists() else place.parent).stat()
+            shared = (place.exists() and whose.st_mode & 0o040) or (whose.st_uid == 0 and whose.st_gid != 0)
+            os.fchmod(descriptor, _MODE | (0o040 if shared else 0))
             if os.geteuid() == 0:
                 os.fchown(descriptor, whose.st_uid, whose.st_gid)
             os.fsync(descriptor)

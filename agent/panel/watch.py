@@ -3,14 +3,35 @@
 Every method here is called on a tap's way. It takes note and returns; who looks at the notes comes later.
 """
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import wraps
+from typing import ParamSpec
 
 from agent.model import Answers, MeterReading, Outcome, Question, Recorded, Signal
 from agent.panel.board import Glass, SeenTap
 from agent.ports import Backend, Charset, Display, Indicator
 from agent.runtime.cards import Settled
+
+log = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+
+
+def harmless(note: Callable[_P, None]) -> Callable[_P, None]:
+    """A fault in taking note stays here: what a page shows is nothing to the charge point."""
+
+    @wraps(note)
+    def taken(*values: _P.args, **named: _P.kwargs) -> None:
+        try:
+            note(*values, **named)
+        except Exception:  # whatever it is: on a tap's way it would open a relay
+            log.exception("the panel can't take note of this; the charge point goes on")
+
+    return taken
+
 
 TAPS = 20
 """The last so many are shown: what stands in one look, and what an installer has tried just now."""
@@ -61,6 +82,7 @@ class Watch:
         notes = self._of(evse_uid)
         notes.glass = Glass((), display.columns, display.rows)
 
+        @harmless
         def shown(lines: Sequence[str]) -> None:
             notes.glass = Glass(tuple(lines), display.columns, display.rows)
             self._on_change()
@@ -71,6 +93,7 @@ class Watch:
         """A light that nobody sees but the page."""
         notes = self._of(evse_uid)
 
+        @harmless
         def told(signal: Signal) -> None:
             notes.signal = signal
             self._on_change()
@@ -81,10 +104,12 @@ class Watch:
         """Asks as this one does; how long each peer took is noted."""
         return _TimedBackend(backend, self.latency_ms)
 
+    @harmless
     def read(self, evse_uid: str, reading: MeterReading) -> None:
         """The meter of an EVSE has said something."""
         self._of(evse_uid).reading = reading
 
+    @harmless
     def settled(self, tap: Settled) -> None:
         """A tap is over."""
         number = tap.authorization_id
@@ -143,6 +168,10 @@ class _NotedSignal:
         self._told(signal)
 
 
+_UNANSWERED = frozenset({Outcome.BREAKER_OPEN, Outcome.UNREACHABLE, Outcome.TIMEOUT, Outcome.NO_PEER})
+"""What took a time, too, but brought nothing."""
+
+
 class _TimedBackend:
     def __init__(self, backend: Backend, latency_ms: dict[str, float]) -> None:
         self._backend = backend
@@ -151,7 +180,7 @@ class _TimedBackend:
     async def ask(self, question: Question, until: float) -> Answers:
         answers = await self._backend.ask(question, until)
         for answer in answers.given:
-            if answer.elapsed_s > 0 and answer.outcome is not Outcome.BREAKER_OPEN:
+            if answer.elapsed_s > 0 and answer.outcome not in _UNANSWERED:
                 self._latency_ms[answer.peer] = answer.elapsed_s * 1000
         return answers
 

@@ -19,10 +19,11 @@ export function announce(board) {
   signals = new Map(board.evses.map((evse) => [evse.uid, evse.signal]));
   if (before === null) return [];
   for (const tap of taps) {
-    later(`tap ${tap.evse}`, `Card ${tap.uid} at ${tap.evse ?? tap.reader}: ${tap.verdict}. ${tap.why || reasonWords(tap.reason)}`);
+    later(`tap ${tap.id}`, `Card ${tap.uid} at ${tap.evse ?? tap.reader}: ${tap.verdict}. ${tap.why || reasonWords(tap.reason)}`);
   }
   for (const [uid, signal] of signals) {
-    if (signal && before.get(uid) !== signal && !PASSING.has(signal)) later(`evse ${uid}`, `${uid}: ${signalWords(signal)}.`);
+    if (before.get(uid) === signal || PASSING.has(signal)) continue;
+    later(`evse ${uid}`, `${uid}: ${signal ? signalWords(signal) : "without power"}.`);
   }
   return taps;
 }

@@ -41,11 +41,11 @@ async function guide() {
   const [listed, never] = pairOf(parts.world().wallet);
   const evse = freeEvse();
   show(byId("guide-result"), true);
-  show(byId("guide-end"), false);
+  show(byId("guide-end"), parts.world().weather === "down");
   byId("guide-pair").replaceChildren();
   if (!listed || !never) return tell("This wallet lacks an ALWAYS or a NEVER card.", "");
   if (!parts.world().power) return tell("The charge point has no power.", "Give it the power back, then try again.");
-  if (!evse) return tell("Every charge point is in use.", "Unplug a car, or let the minute of an accepted card run out; then try again.");
+  if (!evse) return tell("Every charge point is in use.", "Unplug the car of one that charges, or let the minute of an accepted card run out; then try again.");
   tell("The peer’s server is down…", "");
   if (!(await parts.act("/world/weather", { weather: "down" }))) return tell("The weather could not be changed.", "");
   // The refused card first: it leaves the charge point free for the other.

@@ -13,10 +13,12 @@ const LINK_WORDS = { waiting: "Connecting…", live: "Live", lost: "Connection l
 
 let lostSince = null;
 let worldStarted = false;
+let shown = false;
 
 function drawBoard() {
   const board = link.board;
-  if (!board) return;
+  if (!board || (board.login?.needed && !board.login.user)) return;
+  shown = true;
   show(byId("board"), true);
   drawChargers(board, world);
   drawPlugs(drawBoard);
@@ -36,6 +38,8 @@ function hear() {
   mark(document.body, "data-link", link.state);
   say(byId("link-words"), LINK_WORDS[link.state]);
   const needsLogin = link.state === "login" || (link.state === "live" && link.board.login?.needed && !link.board.login.user);
+  // Who comes next is to find nothing of who was here: no revealed number above all.
+  if (needsLogin && shown) return location.reload();
   show(byId("login"), needsLogin);
   if (link.state === "login") show(byId("board"), false);
   if (link.state === "live") live();

@@ -47,9 +47,22 @@ async function act(path, body, drawn) {
   return done;
 }
 
-function hold(evse, card, drawn) {
+async function hold(evse, card, drawn) {
   holdCard(evse, card.label, tintOf(card));
-  return act("/world/tap", { evse, uid: card.uid }, drawn);
+  const answer = await send("/world/tap", { evse, uid: card.uid }, ACT_MS);
+  const done = answer.status === 200;
+  say(byId("world-trouble"), done ? "" : trouble(answer));
+  drawHeld(evse, card, (done && answer.body) || {});
+  await look(drawn);
+  return done;
+}
+
+/** What became of the card, where whoever holds it looks: the charge point may be far up the page. */
+function drawHeld(evse, card, { verdict, text }) {
+  const line = byId("held");
+  show(line, Boolean(verdict));
+  mark(line, "data-verdict", verdict ?? "");
+  say(line, verdict ? `${card.label} at ${evse}: ${verdict}. ${(text ?? "").split("\n").join(" · ")}` : "");
 }
 
 const tintOf = (card) => world.wallet.findIndex((one) => one.uid === card.uid) % 6;
