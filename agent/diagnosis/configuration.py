@@ -104,6 +104,10 @@ def _check_doors(config: Config, path: Path) -> None:
                 from agent.panel.passwords import read_logins  # noqa: PLC0415  as above
 
                 read_logins(place.login_file)
+            if place.tls_certificate is not None:
+                from agent.ocpi.server.serve import tls_of  # noqa: PLC0415  as above
+
+                tls_of(place.tls_certificate, place.tls_key)
     server = config.ocpi.server
     if server.enabled and server.tls_certificate:
         from agent.ocpi.server.serve import tls_of  # noqa: PLC0415  as above

@@ -1,6 +1,7 @@
 """The ASGI application: which path is which part's, and who may ask for it. Nothing here leads to a relay."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
@@ -26,8 +27,11 @@ from agent.panel.exchange import (
 )
 from agent.panel.guard import Guard
 from agent.panel.login import Login, Session
+from agent.panel.pace import Pace
 from agent.panel.pages import Page
 from agent.panel.stream import Stream
+
+log = logging.getLogger(__name__)
 
 WORLD = "/world/"
 
@@ -85,21 +89,37 @@ class PanelApp:
         self._cards = PerMinute(CARDS_A_MINUTE, clock=time)
         self._revealed = PerMinute(REVEALS_A_MINUTE, clock=time)
         self._one_card = asyncio.Lock()
+        self._pace = Pace()
+        self._time = time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
         request = Request.of(scope)
+        began = False
+
+        async def sending(message: Message) -> None:
+            nonlocal began
+            began = True
+            await send(message)
+
         try:
-            answer = await self._answer(scope, request, receive, send)
+            answer = await self._answer(scope, request, receive, sending)
         except Gone:
             return
         except StoreError as error:
             answer = refused(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
+        except Exception:
+            log.exception("the panel has failed at a request")
+            if began:
+                raise
+            answer = refused(HTTPStatus.INTERNAL_SERVER_ERROR, "the panel has failed at this, see the log")
         if answer is not None:
             await send_answer(answer, send, head_only=request.method == "HEAD")
 
     async def _answer(self, scope: Scope, request: Request, receive: Receive, send: Send) -> Answer | None:
         """None where it has been sent already."""
+        if self._login.session_of(request) is None and not self._pace.takes(request.client, self._time()):
+            return refused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", {"retry-after": "1"})
         answer = self._guard.refusal(request) or self._misplaced(request) or self._page(request)
         if answer is not None:
             return answer

@@ -234,7 +234,7 @@ def _key(value: str) -> bytes:
     return hashlib.sha256(value.encode("utf-8", "replace")).digest()
 
 
-def _version(file: Path | None) -> tuple[int, int, int] | None:
+def _version(file: Path | None) -> tuple[int, ...] | None:
     """Another one after each change; it is in the kernel's memory, and takes microseconds."""
     if file is None:
         return None
@@ -242,4 +242,4 @@ def _version(file: Path | None) -> tuple[int, int, int] | None:
         found = file.stat()
     except OSError:
         return None
-    return found.st_ino, found.st_mtime_ns, found.st_size
+    return found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size, found.st_mode

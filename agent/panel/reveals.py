@@ -19,8 +19,8 @@ class Reveals:
         """`folder`: where the databases are."""
         self._path = folder / FILE
         self._fsync = fsync
-        self._is_named = False
-        """Whether the folder's entry for the file is known to be on the disk."""
+        self._named: tuple[int, int] | None = None
+        """The file whose entry in the folder is known to be on the disk; it may be put away, and be another one."""
 
     def add(self, line: dict[str, object]) -> None:
         """Take it down; it is on the disk when this returns. Blocks. Raises StoreError."""
@@ -31,10 +31,12 @@ class Reveals:
             descriptor = os.open(self._path, flags, _MODE)
             try:
                 self._append(descriptor, text)
+                found = os.fstat(descriptor)
             finally:
                 os.close(descriptor)
-            if not self._is_named:
+            if self._named != (found.st_dev, found.st_ino):
                 self._keep_name()
+                self._named = found.st_dev, found.st_ino
         except OSError as error:
             raise StoreError(
                 f"{self._path}: can't be written: {error.strerror}; without it no card's number is shown"
@@ -54,4 +56,3 @@ class Reveals:
             self._fsync(folder)
         finally:
             os.close(folder)
-        self._is_named = True

@@ -6,10 +6,14 @@ slow or dead browser costs one pending state. Nothing is looked at while nobody 
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import Awaitable, Callable
 
+from agent.errors import StoreError
 from agent.ocpi.server.asgi import Receive, Send
 from agent.panel.exchange import every_header, until_gone
+
+log = logging.getLogger(__name__)
 
 MOST = 64
 """Clients at once. An operator has a few; a page that is left open somewhere must not keep another from opening."""
@@ -88,8 +92,9 @@ class Stream:
             while True:
                 await self._watched.wait()
                 self._changed.clear()
-                await self._refresh(max_age_s=0.0)
-                await self._wake()
+                with contextlib.suppress(StoreError):  # it is in the log, and looked again soon
+                    await self._refresh(max_age_s=0.0)
+                    await self._wake()
                 await self._pause()
         finally:
             self._is_closed = True
@@ -133,11 +138,23 @@ class Stream:
             leaving.cancel()
             await asyncio.wait({leaving})
 
+    async def _seen(self) -> bytes:
+        """What is to be seen now; as before where looking has failed: one bad record makes a page stale, no more."""
+        try:
+            return await self._look()
+        except StoreError:
+            raise
+        except Exception:
+            log.exception("the panel can't look at the charge point now")
+            if not self._newest:
+                raise StoreError("what the page shows can't be made now, see the log") from None
+            return self._newest
+
     async def _refresh(self, *, max_age_s: float) -> None:
         async with self._looking:
             now = asyncio.get_running_loop().time()
             if self._looked_at is None or now - self._looked_at >= max_age_s:
-                self._newest = await self._look()
+                self._newest = await self._seen()
                 self._looked_at = asyncio.get_running_loop().time()
 
     async def _wake(self) -> None:

@@ -13,7 +13,11 @@ const WHEN = {
 export function startLookup() {
   byId("lookup").addEventListener("submit", async (event) => {
     event.preventDefault();
-    const uid = byId("lookup-uid").value.trim();
+    const uid = byId("lookup-uid").value.replace(/[\s:-]/g, "");
+    if (!/^[0-9A-F]{6,20}$/i.test(uid)) {
+      byId("lookup-answer").replaceChildren(el("p", { class: "trouble" }, "This is no uid: 6 to 20 hexadecimal digits."));
+      return;
+    }
     const answer = await ask(`/cards?q=${encodeURIComponent(uid)}`);
     byId("lookup-answer").replaceChildren(...(answer.status === 200 ? explained(answer.body) : [failed(answer)]));
   });

@@ -85,7 +85,8 @@ byId("login-form").addEventListener("submit", async (event) => {
 });
 
 byId("logout").addEventListener("click", async () => {
-  await send("/logout", {});
+  const answer = await send("/logout", {});
+  if (![200, 204, 401, 403].includes(answer.status)) return say(byId("user-name"), `Still logged in: ${trouble(answer)}`);
   location.reload();
 });
 
