@@ -36,6 +36,7 @@ ENDS = ("SIGTERM", "SIGINT", "cancelled")
 """What a part does that fails is in `test_charge_crash` and `test_kill`."""
 CALM_S = 0.05
 """In this time whatever is under way has its next moment."""
+DATABASE_THREAD = "_connection_worker_thread"
 GATE_MOMENTS = 6
 """Of each way to end."""
 
@@ -186,28 +187,38 @@ def live(folder: Path, end: str, at: int | None) -> Life:
 
 
 def _clear_away() -> None:
-    """Let go of the databases of an agent that was ended while it closed them, as the end of its process would.
+    """Let go of an agent that was ended while it closed its databases, as the end of its process would.
 
-    Their threads answer to an event loop that is gone; found by a later test, that would pass for its fault.
+    Tasks that it began last were never run, and its databases' threads answer to an event loop that is gone; found
+    by a later test, either would pass for its fault. A thread holds what it was asked to do until it ends.
     """
-    told, threading.excepthook = threading.excepthook, lambda _: None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ResourceWarning)
-            gc.unfreeze()  # what the agent took out of the collector's sight, for a process that is its alone
-            gc.collect()
-            for thread in threading.enumerate():
-                if "_connection_worker_thread" in thread.name:
-                    thread.join(HANG_S)
-    finally:
-        threading.excepthook = told
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ResourceWarning)
+        warnings.filterwarnings("ignore", "coroutine .* was never awaited", RuntimeWarning)
+        gc.unfreeze()  # what the agent took out of the collector's sight, for a process that is its alone
+        gc.collect()
+        for thread in threading.enumerate():
+            if DATABASE_THREAD in thread.name:
+                thread.join(HANG_S)
+                del thread
+        gc.collect()
 
 
 @pytest.fixture(autouse=True)
-def pins_of_before() -> Iterator[None]:
-    before = gpiozero.Device.pin_factory
+def ended_as_a_process() -> Iterator[None]:
+    """Nothing of an agent that was ended in a test is found by the next one."""
+
+    def told(failed: threading.ExceptHookArgs) -> None:
+        is_of_the_end = failed.thread is not None and DATABASE_THREAD in failed.thread.name
+        if not (is_of_the_end and str(failed.exc_value) == "Event loop is closed"):
+            tells(failed)
+
+    factory, tells = gpiozero.Device.pin_factory, threading.excepthook
+    threading.excepthook = told
     yield
-    gpiozero.Device.pin_factory = before
+    gpiozero.Device.pin_factory = factory
+    _clear_away()
+    threading.excepthook = tells
 
 
 def moments(folder: Path) -> int:

@@ -113,10 +113,22 @@ async def test_a_search_explains_what_would_happen_to_a_card(browser: Browser) -
         assert script.searched == ["04d1e2f3a4b503"]
 
 
-async def test_a_search_for_no_uid_says_what_is_wrong(browser: Browser) -> None:
+async def test_a_search_for_no_uid_says_what_is_wrong_and_asks_nobody(browser: Browser) -> None:
     script = Script(busy())
-    script.card = ValueError("the uid is empty")
     async with served(script), opened(browser, script.url) as (page, _):
-        await page.get_by_label("What would happen to a card?").fill(" ")
+        for no_uid in (" ", "04A1", "my card", "04A1" * 6):
+            await page.get_by_label("What would happen to a card?").fill(no_uid)
+            await page.get_by_role("button", name="Explain").click()
+            answer = page.locator("#lookup-answer")
+            await expect(answer).to_have_text("This is no uid: 6 to 20 hexadecimal digits.")
+            await answer.evaluate("(answer) => answer.replaceChildren()")
+    assert script.searched == []
+
+
+async def test_what_the_charge_point_says_of_a_uid_that_it_does_not_take_is_shown(browser: Browser) -> None:
+    script = Script(busy())
+    script.card = ValueError("the uid is all zeros")
+    async with served(script), opened(browser, script.url) as (page, _):
+        await page.get_by_label("What would happen to a card?").fill("00 00 00 00")
         await page.get_by_role("button", name="Explain").click()
-        await expect(page.locator("#lookup-answer")).to_have_text("the uid is empty")
+        await expect(page.locator("#lookup-answer")).to_have_text("the uid is all zeros")
