@@ -202,7 +202,7 @@ async def agent_of(
         displays = {section.uid: display_of(section, display_stream) for section in config.evse}
         stack.callback(close_displays, displays.values())
         found = await left_open(config, stores, clock)
-        onlooking = onlooking_of(config.panel, config_path, policy=policy, clock=clock, stores=stores, world=world)
+        onlooking = onlooking_of(config, config_path, policy=policy, clock=clock, stores=stores, world=world)
         site = site_of(
             config,
             Means(policy, stores, clock, tariff, onlooking.backend(watching.backend(backend))),

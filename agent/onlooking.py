@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from agent import __version__
-from agent.config import PanelSection
+from agent.config import Config, PanelSection
 from agent.devices.work import Work
 from agent.model import MeterReading, Policy
 from agent.ports import Backend, Display, Indicator
@@ -67,7 +67,7 @@ class Onlooking:
 
 
 def onlooking_of(
-    section: PanelSection | None,
+    config: Config,
     config_path: Path,
     *,
     policy: Policy,
@@ -75,15 +75,16 @@ def onlooking_of(
     stores: Stores,
     world: "Application | None",
 ) -> Onlooking:
-    """By `[panel]`; the panel mounts `world`. Raises ConfigError for an address or a file that can't be used."""
-    if section is None:
+    """By its `[panel]`; the panel mounts `world`. Raises ConfigError for an address or a file that can't be used."""
+    if config.panel is None:
         return Onlooking()
     from agent.panel.panel import Panel  # noqa: PLC0415  for those who look
 
-    place = place_of_panel(section, config_path)
+    place = place_of_panel(config.panel, config_path)
     panel = Panel(
         place, policy=policy, clock=clock, version=__version__, whitelist=stores.whitelist, journal=stores.journal,
         sessions=stores.sessions, folder=stores.folder, world=world,
+        refuse_random={reader.name: reader.random_uids == "refuse" for reader in config.reader},
     )  # fmt: skip
     return Onlooking(panel)
 

@@ -35,8 +35,10 @@ from fakes.pins import mock_pins
 from fakes.serial_line import SerialLine
 from fakes.world import LifeOf, life_with_panel
 
-DEADLINE_S = 1.5
+DEADLINE_S = 2.0
 """Short, so that nobody waits for a deck; long enough for a busy build machine to ask in time."""
+_RESERVE_S = 0.75
+"""For the record and the relay, on whatever disk and beside whatever else a newcomer tries this."""
 REMOVAL_S = 0.2
 EVSE_UIDS = ("DE*EXA*E1", "DE*EXA*E2")
 WIDE = 132
@@ -232,6 +234,7 @@ def _config(folder: Path, emsp: FakeEmsp, lines: list[SerialLine]) -> tuple[Conf
         trusted = true
         [policy]
         deadline_s = {DEADLINE_S}
+        reserve_s = {_RESERVE_S}
         stop_after_s = {REMOVAL_S}
         [slowdown]
         refusals = 0

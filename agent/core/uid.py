@@ -93,6 +93,14 @@ def canonical(text: str) -> Uid:
     return _checked(uid)
 
 
+def looks_random(uid: Uid) -> bool:
+    """Whether it may be one that a phone has made up: four bytes beginning 08 (ISO/IEC 14443-3, 6.4.4).
+
+    A reader knows it of the card's own bytes; this is for a uid that somebody has typed, in hex and unreversed.
+    """
+    return len(uid) == 8 and uid.startswith("08")
+
+
 def masked(uid: str) -> str:
     """A uid for logs and screens: enough to tell two cards apart, too little to copy one.
 

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import NoReturn, Protocol
 
 from agent.charges import Backlog, Charge
@@ -101,12 +102,14 @@ class Panel:
         journal: Recalls,
         sessions: KeepsCharges,
         folder: Path,
+        refuse_random: Mapping[str, bool] = MappingProxyType({}),
         world: Application | None = None,
         pages: Mapping[str, Page] | None = None,
     ) -> None:
         """Without a `place` somebody else on this machine serves `page`: the demo, which outlives its agents.
 
-        `folder` is the databases'; `world` answers below `/world/`, in the demo alone.
+        `folder` is the databases'; `refuse_random` says by reader whether it refuses random uids; `world` answers
+        below `/world/`, in the demo alone.
 
         Raises ConfigError for a login file that can't be used, and where the page's files are missing.
         """
@@ -118,6 +121,7 @@ class Panel:
         self._whitelist = whitelist
         self._journal = journal
         self._sessions = sessions
+        self._refuse_random = refuse_random
         self._reveals = Reveals(folder)
         self._stream = Stream(self._look)
         self._watch = Watch(self._stream.changed)
@@ -301,7 +305,8 @@ class Panel:
         uid = canonical(text)
         rows = await self._whitelist.find(uid)
         peers = {peer.name: peer.is_asked for peer in self._shown.facts().peers}
-        return explained(uid, rows, self._policy, self._clock.now(), peers)
+        now = self._clock.now()
+        return explained(uid, rows, self._policy, now, peers=peers, refuse_random=self._refuse_random)
 
     async def _reveal(self, number: int, user: str, client: str) -> str | None:
         tap = self._watch.tap(number)

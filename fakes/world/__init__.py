@@ -3,7 +3,7 @@
     async with world_in(folder) as world:
         await world.tap("DE*EXA*E1", WALLET[0].uid)
         world.plug("DE*EXA*E1", plugged=True)
-        world.weather = "down"
+        await world.turn("down")
         await world.pull_the_power()
         await world.switch_on()
 

@@ -36,7 +36,14 @@ _T = TypeVar("_T")
 class Playable(Protocol):
     """What the page moves: `World` says what each does."""
 
-    weather: str
+    @property
+    def weather(self) -> str:
+        """The peer's."""
+        ...
+
+    async def turn(self, weather: str) -> None:
+        """Let it be this one."""
+        ...
 
     @property
     def is_on(self) -> bool:
@@ -142,7 +149,7 @@ class WorldApi:
         return self.state()
 
     async def _change_weather(self, given: Mapping[str, Any]) -> object:
-        self._world.weather = _of(given, "weather", str)
+        await self._world.turn(_of(given, "weather", str))
         return self.state()
 
     async def _power(self, given: Mapping[str, Any]) -> object:
@@ -173,7 +180,7 @@ async def _body(scope: Scope, receive: Receive) -> Mapping[str, Any]:
             raise _RefusedError(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"more than {_MOST_BYTES} bytes")
     try:
         given = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise _RefusedError(HTTPStatus.BAD_REQUEST, "the body is no JSON") from None
     if not isinstance(given, dict):
         raise _RefusedError(HTTPStatus.BAD_REQUEST, "the body has to be an object")

@@ -19,6 +19,8 @@ from fakes.world.wallet import WALLET
 POWER_W = 110_000
 """Ten times what such a socket gives: whoever watches a demo has a minute. Only the meter runs fast; times are real."""
 DEADLINE_S = 3.0
+_RESERVE_S = 0.75
+"""For the record and the relay, on whatever disk and beside whatever else this is shown."""
 REMOVAL_S = 0.2
 """With no time during which a card that comes again is still the same tap: each click is a tap."""
 PERSIST_WH = 100
@@ -160,6 +162,7 @@ def _configuration(bench: Bench, deadline_s: float) -> str:
         trusted = true
         [policy]
         deadline_s = {deadline_s}
+        reserve_s = {min(_RESERVE_S, deadline_s / 2)}
         stop_after_s = 0.0
         [slowdown]
         refusals = 0

@@ -24,6 +24,12 @@ _NEEDS_AN_AGENT = frozenset({"/cards", "/reveal"})
 
 _CLIENTS_OWN = frozenset({"version", "token", "login", "at"})
 
+_DARK: Mapping[str, Mapping[str, Any]] = {
+    "readers": {"state": "off", "advice": ""},
+    "peers": {"up": None, "breaker": "off", "rejects_credentials": False, "latency_ms": None},
+}
+"""What there is to say without power of each of these."""
+
 _OURS: Scope = {
     "type": "http", "http_version": "1.1", "scheme": "http", "method": "GET", "path": "/state", "raw_path": b"/state",
     "query_string": b"", "headers": [(b"host", b"localhost")], "client": None, "server": None,
@@ -83,9 +89,10 @@ class Front:
             return state  # it has to log in first
         plugs = self._plugs()
         evses = [_dark(evse, plugged=plugs.get(evse["uid"], False)) for evse in self._before.get("evses", [])]
-        agent = {**own.get("agent", {}), "status": "no power"}
+        agent = {**own.get("agent", {}), "status": "no power", "uptime_s": None}
         mine = {key: own[key] for key in _CLIENTS_OWN & own.keys()}
-        return json.dumps({**own, **self._before, **mine, "agent": agent, "evses": evses}).encode()
+        parts = {name: [{**part, **dark} for part in self._before.get(name, [])] for name, dark in _DARK.items()}
+        return json.dumps({**own, **self._before, **mine, **parts, "agent": agent, "evses": evses}).encode()
 
     def _turn(self) -> None:
         turned, self._turned = self._turned, asyncio.Event()

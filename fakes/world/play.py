@@ -21,7 +21,7 @@ from fakes.world.errors import NoPowerError, UnknownThingError
 from fakes.world.front import Front
 from fakes.world.lives import Life, LifeOf, life_without_panel
 from fakes.world.wallet import card_of
-from fakes.world.weathers import FINE_WEATHER, WEATHERS
+from fakes.world.weathers import FINE_WEATHER, REFUSING, WEATHERS
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +29,8 @@ _LOOK_S = 0.02
 """How often to see whether the agent is up: its devices are known one after the other."""
 _HANG_S = 30.0
 """A card of which nothing has come by then was not read."""
+_TRUSTED_S = 5.0
+"""The agent probes its peer every second: by then it has seen what there is to see."""
 _GONE_S = REMOVAL_S + 0.05
 """So long after a tap is over its card counts as taken away for certain."""
 
@@ -52,6 +54,7 @@ class World:
         self._agent: Agent | None = None
         self._has_cards = False
         self._weather = FINE_WEATHER
+        self._turning = asyncio.Lock()
         self._awaited: dict[str, asyncio.Future[Settled | None]] = {}
         self._left_at: dict[tuple[str, str], float] = {}
 
@@ -78,15 +81,23 @@ class World:
 
     @property
     def weather(self) -> str:
-        """The peer's, by its name on the page; setting it takes effect with the peer's next request."""
+        """The peer's, by its name on the page."""
         return self._weather
 
-    @weather.setter
-    def weather(self, name: str) -> None:
-        if name not in WEATHERS:
-            raise UnknownThingError(f"no weather {name!r}: there are {', '.join(WEATHERS)}")
-        self.bench.emsp.set_weather(WEATHERS[name])
-        self._weather = name
+    async def turn(self, weather: str) -> None:
+        """Let the peer's weather be this one from its next request on; the last that was asked for counts.
+
+        Credentials that were rejected count as rejected until an answer shows otherwise, which no foul weather brings:
+        after "refusing" it is fine until the agent has seen so.
+        """
+        if weather not in WEATHERS:
+            raise UnknownThingError(f"no weather {weather!r}: there are {', '.join(WEATHERS)}")
+        self._weather = weather
+        async with self._turning:
+            if self._weather == weather != REFUSING:
+                await self._be_trusted_again()
+            if self._weather == weather:
+                self.bench.emsp.set_weather(WEATHERS[weather])
 
     def plug(self, evse_uid: str, *, plugged: bool) -> None:
         """Plug a car in, or pull its plug; with or without power."""
@@ -102,7 +113,8 @@ class World:
             _check_uid(bay, uid)
         async with bay.reading:
             await self._is_away(bay, uid)
-            _ = self.agent  # nobody reads a card without power
+            async with self._turning:
+                _ = self.agent  # nobody reads a card without power
             try:
                 return await self._hold(bay, uid if card is None else card.drawn_uid())
             finally:
@@ -194,6 +206,15 @@ class World:
         await asyncio.wait({living})
         if not living.cancelled():
             living.result()
+
+    async def _be_trusted_again(self) -> None:
+        until = asyncio.get_running_loop().time() + _TRUSTED_S
+        while self._is_rejected() and asyncio.get_running_loop().time() < until:
+            self.bench.emsp.set_weather(WEATHERS[FINE_WEATHER])
+            await asyncio.sleep(_LOOK_S)
+
+    def _is_rejected(self) -> bool:
+        return self._agent is not None and any(peer.rejects_credentials for peer in self._agent.peers.values())
 
     async def _is_away(self, bay: Bay, uid: str) -> None:
         """Until this card is: held too soon again, it would still be the same tap."""

@@ -9,6 +9,7 @@ _SLOW_S = 1.0
 """Long enough to read on the display that somebody is asked, and well within the deadline."""
 
 FINE_WEATHER = "fine"
+REFUSING = "refusing"
 
 WEATHERS: Mapping[str, Weather] = MappingProxyType(
     {
@@ -17,7 +18,7 @@ WEATHERS: Mapping[str, Weather] = MappingProxyType(
         "silent": Weather(Kind.SILENT),
         "down": Weather(Kind.DOWN),
         # It refuses us, not the card: what cards are refused for is in the wallet.
-        "refusing": Weather(Kind.FORBIDDEN),
+        REFUSING: Weather(Kind.FORBIDDEN),
         "nonsense": Weather(Kind.HTML_200),
     }
 )

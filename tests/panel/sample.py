@@ -180,6 +180,7 @@ async def explained(uid: str) -> object:
         return {
             "uid": "04A1…F1",
             "listed": [{**listed, "whitelist": "ALWAYS"}],
+            "refused_at": [],
             "at_once": at_once,
             "asked": [],
             "outcomes": [],
@@ -188,6 +189,7 @@ async def explained(uid: str) -> object:
     return {
         "uid": "04A1…F2",
         "listed": [{**listed, "whitelist": "ALLOWED_OFFLINE"}],
+        "refused_at": [],
         "at_once": None,
         "asked": [{"peer": "emsp", "now": True}],
         "outcomes": [

@@ -418,7 +418,7 @@ def listed(whitelist: WhitelistType, *, valid: bool = True, peer: str = "emsp") 
 
 
 def test_a_card_that_needs_no_asking_is_decided_at_once() -> None:
-    told = explained(UID, [listed(WhitelistType.ALWAYS)], Policy(), AT, {"emsp": True})
+    told = explained(UID, [listed(WhitelistType.ALWAYS)], Policy(), AT, peers={"emsp": True}, refuse_random={})
     assert told["uid"] == "04A1…9F"
     assert told["listed"] == [
         {"owner": "DE-ABC", "peer": "emsp", "whitelist": "ALWAYS", "valid": True, "withdrawn": False, "fresh": True}
@@ -428,7 +428,9 @@ def test_a_card_that_needs_no_asking_is_decided_at_once() -> None:
 
 
 def test_a_card_that_must_be_asked_about_has_an_outcome_for_every_answer() -> None:
-    told = explained(UID, [listed(WhitelistType.NEVER)], Policy(), AT, {"emsp": False, "hub": True})
+    told = explained(
+        UID, [listed(WhitelistType.NEVER)], Policy(), AT, peers={"emsp": False, "hub": True}, refuse_random={"r1": True}
+    )
     assert told["at_once"] is None
     assert told["asked"] == [{"peer": "emsp", "now": False}]
     assert {one["when"]: one["verdict"] for one in told["outcomes"]} == {
@@ -440,12 +442,27 @@ def test_a_card_that_must_be_asked_about_has_an_outcome_for_every_answer() -> No
 
 
 def test_a_card_that_nobody_lists_is_asked_of_everybody() -> None:
-    told = explained(UID, [], Policy(), AT, {"emsp": True, "hub": True})
+    told = explained(UID, [], Policy(), AT, peers={"emsp": True, "hub": True}, refuse_random={})
     assert [one["peer"] for one in told["asked"]] == ["emsp", "hub"]
     assert len(told["outcomes"]) == 4
 
 
 def test_a_card_of_a_peer_that_is_gone_is_decided_at_once() -> None:
-    told = explained(UID, [listed(WhitelistType.ALLOWED_OFFLINE)], Policy(), AT, {})
+    told = explained(UID, [listed(WhitelistType.ALLOWED_OFFLINE)], Policy(), AT, peers={}, refuse_random={})
     assert told["at_once"]["source"] == "fallback"
     assert UID not in json.dumps(told["asked"])
+
+
+PHONE = Uid("08A1B2C3")
+
+
+def test_a_random_uid_that_every_reader_refuses_is_refused_whatever_list_it_is_on() -> None:
+    told = explained(PHONE, [], Policy(), AT, peers={"emsp": True}, refuse_random={"left": True, "right": True})
+    assert (told["at_once"]["verdict"], told["at_once"]["reason"]) == ("refused", "random-uid")
+    assert (told["refused_at"], told["asked"]) == (["left", "right"], [])
+
+
+def test_a_random_uid_that_one_reader_takes_is_explained_for_that_one() -> None:
+    told = explained(PHONE, [], Policy(), AT, peers={"emsp": True}, refuse_random={"left": True, "right": False})
+    assert (told["refused_at"], told["at_once"]) == (["left"], None)
+    assert [one["peer"] for one in told["asked"]] == ["emsp"]

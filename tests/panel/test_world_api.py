@@ -125,8 +125,9 @@ async def test_order_that_is_not_whole_is_400_and_changes_nothing(browser: Brows
     assert await browser.get("/world/state") == before
 
 
-async def test_order_that_is_no_json_is_400(browser: Browser) -> None:
-    answer = await browser.client.post("/world/power", content=b"{", headers={"content-type": "application/json"})
+@pytest.mark.parametrize("body", [b"{", b"", b"[" * 4000, b'{"on": ' * 500, b"\xff"])
+async def test_order_that_is_no_json_is_400(browser: Browser, body: bytes) -> None:
+    answer = await browser.client.post("/world/power", content=body, headers={"content-type": "application/json"})
     assert answer.status_code == 400
 
 

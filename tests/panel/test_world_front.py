@@ -75,6 +75,9 @@ async def test_state_without_power_is_dark_and_of_the_same_page(browser: Browser
     for evse in state["evses"]:
         assert (evse["live"], evse["signal"], evse["relay"], evse["session"]["power_w"]) == (False, None, "open", 0)
         assert evse["display"] == {"lines": [], "columns": 20, "rows": 4}
+    assert state["agent"]["uptime_s"] is None
+    assert [reader["state"] for reader in state["readers"]] == ["off", "off"]
+    assert [(peer["up"], peer["breaker"], peer["latency_ms"]) for peer in state["peers"]] == [(None, "off", None)]
 
 
 async def test_state_without_power_has_the_plugs_where_they_are(browser: Browser) -> None:

@@ -117,7 +117,7 @@ async def test_car_that_was_plugged_in_in_the_dark_is_there_when_the_power_is_ba
 
 
 async def test_whitelist_is_still_there_after_a_power_cut_in_an_outage(world: World) -> None:
-    world.weather = "down"
+    await world.turn("down")
     await world.pull_the_power()
     await world.switch_on()
     settled = await world.tap(E1, ANNA)
@@ -126,7 +126,7 @@ async def test_whitelist_is_still_there_after_a_power_cut_in_an_outage(world: Wo
 
 
 async def test_card_on_whose_answer_the_driver_waits_when_the_power_goes_comes_to_nothing(world: World) -> None:
-    world.weather = "silent"
+    await world.turn("silent")
     tapping = asyncio.create_task(world.tap(E1, DAVID))
     await until(lambda: _asks(world))
     await world.pull_the_power()

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from agent.model import EndReason
-from fakes.world import WALLET, WalletCard, World, WorldApi, world_in
+from fakes.emsp import Part
+from fakes.world import WALLET, WEATHERS, WalletCard, World, WorldApi, world_in
 from tests.panel.world_page import Browser, browsing
 from tests.scenario.world import HANG_S, POLL_S, select
 
@@ -111,6 +112,23 @@ async def test_never_card_that_was_refused_in_an_outage_works_when_its_owner_ans
             await asyncio.sleep(POLL_S)
     answer = await hold(browser, NEVER)
     assert (answer["verdict"], answer["source"]) == ("accepted", "realtime")
+
+
+async def test_peer_that_has_refused_us_is_found_in_the_weather_that_came_after(browser: Browser, world: World) -> None:
+    await browser.done("/world/weather", {"weather": "refusing"})
+    refused = await hold(browser, NEVER)
+    await browser.done("/world/weather", {"weather": "down"})
+    [peer] = world.agent.peers.values()
+    assert not peer.rejects_credentials
+    down = await hold(browser, NEVER)
+    assert refused["reason"] == "credentials-rejected"
+    assert down["reason"] in {"unreachable", "breaker-open"}
+
+
+async def test_weather_that_was_chosen_last_counts(world: World) -> None:
+    for weather in ("refusing", "silent", "refusing", "slow", "fine"):
+        await asyncio.gather(*(world.turn(passing) for passing in ("refusing", "nonsense", weather)))
+        assert (world.weather, world.bench.emsp.weather(Part.AUTHORIZE)) == (weather, WEATHERS[weather])
 
 
 async def test_slow_peer_is_waited_for(browser: Browser) -> None:

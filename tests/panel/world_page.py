@@ -55,7 +55,13 @@ class StubPanel:
             }
             for uid in ("DE*EXA*E1", "DE*EXA*E2")
         ]
-        state = {"version": 1, "token": self.token, "agent": {"status": "fine"}, "evses": evses}
+        readers = [
+            {"name": name, "state": "ready", "advice": "clean it", "bad_frames": 1} for name in ("left", "right")
+        ]
+        peers = [{"name": "demo-emsp", "up": True, "breaker": "closed", "latency_ms": 4.0, "rejects_credentials": True}]
+        agent = {"status": "fine", "uptime_s": 60}
+        parts = {"evses": evses, "readers": readers, "peers": peers}
+        state = {"version": 1, "token": self.token, "agent": agent, **parts}
         return json.dumps({**state, "whitelist": {"tokens": self.tokens}}).encode()
 
     async def _events(self, receive: Receive, send: Send) -> None:

@@ -222,10 +222,10 @@ def text(played: tuple[Finished, Finished, Finished]) -> str:
 
 
 def test_demo_for_people_puts_every_case_into_a_table(text: str) -> None:
-    assert text.splitlines()[0] == "22 cards against a simulated eMSP, deadline 1500 ms a tap"
+    assert text.splitlines()[0] == "22 cards against a simulated eMSP, deadline 2000 ms a tap"
     table = text.partition("From the records in state.db")[2].splitlines()[2:]
     assert [line.split()[0] for line in table[: len(EXPECTED)]] == list(EXPECTED)
-    assert table[len(EXPECTED)].strip() == "12 accepted, 9 refused, 0 decided after the deadline of 1.5 s"
+    assert table[len(EXPECTED)].strip() == "12 accepted, 9 refused, 0 decided after the deadline of 2 s"
 
 
 def test_demo_for_people_tells_the_charge_as_a_timeline_and_both_sides_of_it(text: str) -> None:

@@ -4,6 +4,7 @@ import { clock, count, energy, ms, since, span } from "./words.js";
 
 const BREAKERS = { closed: "asked", open: "not asked, probed in the background" };
 const READERS = { ready: "good", missing: "bad" };
+const OFF = "without power";
 const DELIVERIES = { due: "to be told", told: "told", rejected: "rejected by a peer" };
 const CDRS = { due: "to be sent", acknowledged: "acknowledged", parked: "parked: needs the operator" };
 const TONES = { told: "good", acknowledged: "good", rejected: "bad", parked: "bad", due: "wait" };
@@ -12,10 +13,11 @@ export function drawPeers(board) {
   show(byId("no-peers"), board.peers.length === 0);
   fill(byId("peers"), board.peers, (peer) => peer.name, makeRow, (row, peer) => {
     const [word, tone] = standing(peer);
+    const isOff = peer.breaker === "off";
     head(row, peer.name, word, tone);
     facts(row.querySelector("dl"), [
-      ["Breaker", `${peer.breaker}: ${BREAKERS[peer.breaker] ?? "see its log"}`, peer.breaker === "closed" ? null : "bad"],
-      ["Latency", peer.latency_ms === null ? "not asked yet" : ms(peer.latency_ms)],
+      ["Breaker", isOff ? null : `${peer.breaker}: ${BREAKERS[peer.breaker] ?? "see its log"}`, peer.breaker === "closed" ? null : "bad"],
+      ["Latency", isOff ? null : peer.latency_ms === null ? "not asked yet" : ms(peer.latency_ms)],
       ["Tokens", count(peer.tokens ?? 0)],
       ["List synced", peer.synced_at ? `${span(since(peer.synced_at, board.at))} ago` : "never yet"],
     ]);
@@ -23,13 +25,14 @@ export function drawPeers(board) {
 }
 
 function standing(peer) {
+  if (peer.breaker === "off") return [OFF, "wait"];
   if (peer.rejects_credentials) return ["rejects our credentials", "bad"];
   return peer.up ? ["reachable", "good"] : ["not reachable", "bad"];
 }
 
 export function drawReaders(board) {
   fill(byId("readers"), board.readers, (reader) => reader.name, makeRow, (row, reader) => {
-    head(row, `Reader ${reader.name}`, reader.state ?? "not seen yet", READERS[reader.state] ?? "wait");
+    head(row, `Reader ${reader.name}`, reader.state === "off" ? OFF : (reader.state ?? "not seen yet"), READERS[reader.state] ?? "wait");
     facts(row.querySelector("dl"), [
       ["Advice", reader.advice],
       ["Bad frames", count(reader.bad_frames ?? 0)],

@@ -41,12 +41,17 @@ function draw(card, evse, board, world) {
   mark(scene, "data-plug", plug);
   mark(scene, "data-relay", evse.relay);
   mark(scene, "data-flow", signal === "charging" && evse.relay === "closed");
-  say(card.querySelector(".signal-words"), signal === "off" ? (hasPower ? "Starting" : "Without power") : signalWords(signal));
+  say(card.querySelector(".signal-words"), wordsOf(signal, plug, hasPower));
   showGlass(card.querySelector(".glass"), evse.display, hasPower);
   facts(card.querySelector(".facts"), factsOf({ ...evse, plug }, board.at, signal));
   const wrong = troubleOf(evse);
   say(card.querySelector(".evse-trouble"), wrong);
   show(card.querySelector(".evse-trouble"), wrong !== "");
+}
+
+function wordsOf(signal, plug, hasPower) {
+  if (signal === "off") return hasPower ? "Starting" : "Without power";
+  return signal === "done" && plug === "in" ? "Finished: unplug the cable" : signalWords(signal);
 }
 
 function worldPlug(world, uid) {

@@ -14,8 +14,8 @@ export function startLookup() {
   byId("lookup").addEventListener("submit", async (event) => {
     event.preventDefault();
     const uid = byId("lookup-uid").value.replace(/[\s:-]/g, "");
-    if (!/^[0-9A-F]{6,20}$/i.test(uid)) {
-      byId("lookup-answer").replaceChildren(el("p", { class: "trouble" }, "This is no uid: 6 to 20 hexadecimal digits."));
+    if (!/^[0-9A-F]{4,36}$/i.test(uid)) {
+      byId("lookup-answer").replaceChildren(el("p", { class: "trouble" }, "This is no uid of a card: 4 to 36 digits, hexadecimal or decimal."));
       return;
     }
     const answer = await ask(`/cards?q=${encodeURIComponent(uid)}`);
@@ -28,6 +28,9 @@ const failed = (answer) => el("p", { class: "trouble" }, trouble(answer));
 function explained(card) {
   const nodes = [el("p", {}, el("strong", { class: "uid" }, card.uid), ` ${listedWords(card.listed)}`)];
   for (const row of card.listed) nodes.push(el("p", { class: "quiet" }, rowWords(row)));
+  if (card.refused_at.length > 0 && !card.at_once) {
+    nodes.push(el("p", {}, `A random uid, as phones send it: refused at ${card.refused_at.join(" and ")}. Elsewhere:`));
+  }
   if (card.at_once) return [...nodes, outcome("At once, without asking", card.at_once)];
   const names = card.asked.map(({ peer }) => peer).join(" and ");
   const isSilent = card.asked.every(({ now }) => !now);

@@ -27,7 +27,8 @@ function drawBoard() {
   drawReaders(board);
   drawList(board);
   drawSessions(board);
-  say(byId("agent"), `chargepoint-agent ${board.agent.version} · up ${span(board.agent.uptime_s)}`);
+  const uptime = board.agent.uptime_s;
+  say(byId("agent"), `chargepoint-agent ${board.agent.version}${uptime === null ? "" : ` · up ${span(uptime)}`}`);
   say(byId("status"), board.agent.status);
   say(byId("foot-at"), `State of ${clock(board.at)}.`);
   say(byId("user-name"), board.login?.user ?? "");

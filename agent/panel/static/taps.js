@@ -84,8 +84,11 @@ function draw(row, tap, board) {
   button.onclick = () => reveal(row, tap);
 }
 
+/** Reasons for which no peer was asked: the moment that it took to find that out is not one of a peer's. */
+const NOT_ASKED = { "no-peer": "there was nobody to ask: the fallback", "breaker-open": "nobody was asked: the fallback" };
+
 function sourceOf(tap) {
-  const who = SOURCES[tap.source] ?? tap.source;
+  const who = NOT_ASKED[tap.reason] ?? SOURCES[tap.source] ?? tap.source;
   const peer = tap.peer ? ` (${tap.peer})` : "";
   const record = tap.recorded === false ? " · not on record" : "";
   const reference = tap.reference ? ` · reference ${tap.reference}` : "";
@@ -93,7 +96,7 @@ function sourceOf(tap) {
 }
 
 function drawTimes(row, tap) {
-  const stages = stagesOf(tap.times_ms);
+  const stages = stagesOf(tap.reason in NOT_ASKED ? { ...tap.times_ms, peer: 0 } : tap.times_ms);
   const total = tap.times_ms?.total ?? 0;
   const has = Boolean(tap.times_ms);
   show(row.querySelector(".bar"), has);

@@ -10,7 +10,7 @@ export const SIGNALS = {
   "plug-in": ["Accepted: plug in the cable", "long green, short gaps"],
   charging: ["Charging", "long blue, breathing"],
   paused: ["The car has paused", "short blue, long gaps"],
-  done: ["Finished: unplug the cable", "three green flashes"],
+  done: ["Finished", "three green flashes"],
   fault: ["Out of order", "red double flash"],
   off: ["", "dark"],
 };

@@ -106,7 +106,7 @@ function makeCard(card) {
     { type: "button", class: `rfid tint-${tintOf(card)}`, draggable: "true" },
     el("span", { class: "unseen" }),
     el("strong", {}, card.label),
-    el("span", { class: "rfid-what" }, ...card.what.split(/(?<=_)/).flatMap((part, at) => (at ? [el("wbr"), part] : [part]))),
+    el("span", { class: "rfid-what" }, ...card.what.split(/(?<=[A-Z]{3}_)/).flatMap((part, at) => (at ? [el("wbr"), part] : [part]))),
     el("span", { class: "rfid-uid" }, masked(card.uid)),
   );
   button.addEventListener("dragstart", (event) => event.dataTransfer.setData("text/x-card", card.uid));

@@ -11,6 +11,7 @@ ASKED = {
     "listed": [
         {"owner": "DE-EXA", "peer": "emsp", "whitelist": "NEVER", "valid": True, "withdrawn": False, "fresh": True}
     ],
+    "refused_at": [],
     "at_once": None,
     "asked": [{"peer": "emsp", "now": False}],
     "outcomes": [
@@ -116,11 +117,11 @@ async def test_a_search_explains_what_would_happen_to_a_card(browser: Browser) -
 async def test_a_search_for_no_uid_says_what_is_wrong_and_asks_nobody(browser: Browser) -> None:
     script = Script(busy())
     async with served(script), opened(browser, script.url) as (page, _):
-        for no_uid in (" ", "04A1", "my card", "04A1" * 6):
+        for no_uid in (" ", "04A", "my card", "04A1" * 10):
             await page.get_by_label("What would happen to a card?").fill(no_uid)
             await page.get_by_role("button", name="Explain").click()
             answer = page.locator("#lookup-answer")
-            await expect(answer).to_have_text("This is no uid: 6 to 20 hexadecimal digits.")
+            await expect(answer).to_have_text("This is no uid of a card: 4 to 36 digits, hexadecimal or decimal.")
             await answer.evaluate("(answer) => answer.replaceChildren()")
     assert script.searched == []
 
@@ -132,3 +133,14 @@ async def test_what_the_charge_point_says_of_a_uid_that_it_does_not_take_is_show
         await page.get_by_label("What would happen to a card?").fill("00 00 00 00")
         await page.get_by_role("button", name="Explain").click()
         await expect(page.locator("#lookup-answer")).to_have_text("the uid is all zeros")
+
+
+async def test_a_random_uid_says_which_readers_refuse_it(browser: Browser) -> None:
+    script = Script(busy())
+    script.card = {**ASKED, "uid": "…C3", "listed": [], "refused_at": ["left", "right"]}
+    async with served(script), opened(browser, script.url) as (page, _):
+        await page.get_by_label("What would happen to a card?").fill("08 A1 B2 C3")
+        await page.get_by_role("button", name="Explain").click()
+        answer = page.locator("#lookup-answer")
+        await expect(answer).to_contain_text("refused at left and right. Elsewhere:")
+        await expect(answer).to_contain_text("If nobody answers: refused")
