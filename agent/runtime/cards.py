@@ -269,7 +269,8 @@ class Cards:
         entry = None
         if tap is not None:
             begun = self._ledger.facts(effect.authorization_id)
-            entry = self._entries.stopped(tap, effect.authorization_id, effect.because, begun)
+            had_session = isinstance(effect, EndSession)
+            entry = self._entries.stopped(tap, effect.authorization_id, effect.because, begun, had_session=had_session)
         if isinstance(effect, EndSession):
             account = self._ledger.account
             energy = "energy not metered" if account is None or account.energy_wh is None else f"{account.energy_wh} Wh"

@@ -72,6 +72,19 @@ class DriverDisplay:
             whole=self._scroll,
         )
 
+    def notice(self, what: Text) -> tuple[str, ...]:
+        """What is no decision, as this display shows it now: in the language of the driver whose charge runs."""
+        display = self._display
+        return notice(
+            what,
+            drivers=self.language,
+            language=self._language,
+            columns=display.columns,
+            rows=display.rows,
+            charset=display.charset,
+            whole=self._scroll,
+        )
+
     def reading(self) -> None:
         """Tell that a card was read, and its verdict is on the way; the display waits for something to say."""
         self._tell(Signal.READING)
@@ -88,9 +101,9 @@ class DriverDisplay:
             return
         self._tell(signal_of(text))
         if text is Text.ASKING:
-            self._show_for_good(self._notice(text))
+            self._show_for_good(self.notice(text))
         else:
-            self._show_for_a_while(self._notice(text))
+            self._show_for_a_while(self.notice(text))
 
     def standing(self) -> None:
         """Show at once what stands there when nothing has just happened."""
@@ -101,7 +114,7 @@ class DriverDisplay:
             self.stop()
             self._idle_page(0)
         else:
-            self._show_for_good(self._notice(text))
+            self._show_for_good(self.notice(text))
 
     def stop(self) -> None:
         """Nothing is put back any more, and nothing moves."""
@@ -112,18 +125,6 @@ class DriverDisplay:
         self._told = signal
         for indicator in self._indicators:
             indicator.indicate(signal)
-
-    def _notice(self, what: Text) -> tuple[str, ...]:
-        display = self._display
-        return notice(
-            what,
-            drivers=self.language,
-            language=self._language,
-            columns=display.columns,
-            rows=display.rows,
-            charset=display.charset,
-            whole=self._scroll,
-        )
 
     def _show_for_a_while(self, lines: tuple[str, ...]) -> None:
         """Once through it if it scrolls, and then what stands there."""

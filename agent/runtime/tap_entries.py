@@ -63,7 +63,8 @@ class TapEntries:
         """
         if because is Refusal.IN_USE:
             decision = refusal(Reason.IN_USE, f"authorization {running} of another card is running")
-        elif Device.RELAY in lost:
+            return replace(self.decided(tap, decision, str(uuid4())), text=self._shown(Text.IN_USE))
+        if Device.RELAY in lost:
             detail = why or "the relay has not opened since it was last told to, or did not close"
             decision = refusal(Reason.RELAY_FAULT, detail)
         else:
@@ -71,12 +72,13 @@ class TapEntries:
             decision = refusal(Reason.OUT_OF_ORDER, f"nothing may begin while this is missing: {missing}")
         return self.decided(tap, decision, str(uuid4()))
 
-    def stopped(self, tap: Tap, authorization_id: int, because: EndReason, begun: Entry) -> Entry:
+    def stopped(self, tap: Tap, authorization_id: int, because: EndReason, begun: Entry, *, had_session: bool) -> Entry:
         """Of a card that ends what it or another one began: the record names whose that was."""
         detail = f"ends authorization {authorization_id}"
         stop = Decision(Verdict.ACCEPTED, _STOPPED[because], Source.LOCAL, detail)
         return replace(
             self.decided(tap, stop, str(uuid4())),
+            text=self._shown(Text.STOPPED if had_session else Text.CANCELLED),
             ends=authorization_id,
             end_reason=because,
             peer=begun.peer,
@@ -86,6 +88,9 @@ class TapEntries:
             group_id=begun.group_id,
             authorization_reference=begun.authorization_reference,
         )
+
+    def _shown(self, text: Text) -> str:
+        return "\n".join(self._display.notice(text))
 
 
 def refusal(reason: Reason, detail: str, instead_of: Decision | None = None) -> Decision:

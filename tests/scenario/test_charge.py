@@ -97,6 +97,24 @@ async def test_same_card_before_the_plug_cancels_and_is_recorded() -> None:
 
 
 @played
+async def test_record_of_a_card_at_a_running_charge_has_the_text_that_its_driver_reads() -> None:
+    stage = charging_stage()
+    [row] = stage.whitelist.rows["A1"]
+    german = replace(row, token=replace(row.token, language="de"))
+    stage.whitelist.rows = {**stage.whitelist.rows, "A1": (german,)}
+    shown = []
+    for uid in ("A1", "B1", "A1"):
+        settled = await stage.tap(uid)
+        shown.append((stage.display.shown[-1], settled.entry.text))
+    await stage.begin("A1")
+    settled = await stage.tap("A1")
+    shown.append((stage.display.shown[-1], settled.entry.text))
+    assert [display for display, _ in shown[2:]] == ["Laden abgebrochen", "Laden beendet"]
+    assert [record.replace("\n", " ") for _, record in shown] == [display for display, _ in shown]
+    await finish(stage)
+
+
+@played
 async def test_car_plugged_in_while_its_card_is_decided_charges() -> None:
     stage = charging_stage()
     stage.backend.late_after_s = 1.0
