@@ -107,9 +107,10 @@ def _check_doors(config: Config, path: Path) -> None:
             if place.tls_certificate is not None:
                 from agent.ocpi.server.serve import tls_of  # noqa: PLC0415  as above
 
-                tls_of(place.tls_certificate, place.tls_key)
+                tls_of(place.tls_certificate, place.tls_key, "panel")
     server = config.ocpi.server
     if server.enabled and server.tls_certificate:
         from agent.ocpi.server.serve import tls_of  # noqa: PLC0415  as above
 
-        tls_of(path.parent / server.tls_certificate, path.parent / server.tls_key if server.tls_key else None)
+        key = path.parent / server.tls_key if server.tls_key else None
+        tls_of(path.parent / server.tls_certificate, key, "ocpi.server")

@@ -1,6 +1,7 @@
 """The panel's HTTP server: the OCPI server's, with less room for each client and as many as there may be streams."""
 
 import socket
+from pathlib import Path
 
 from agent.errors import ConfigError
 from agent.ocpi.server.asgi import Application
@@ -28,7 +29,7 @@ class PanelServer(OcpiServer):
         Raises ConfigError for a port in use, or a certificate that can't be used.
         """
         try:
-            tls = Certificate(place.tls_certificate, place.tls_key).context if place.tls_certificate else None
+            tls = _certificate(place.tls_certificate, place.tls_key).context if place.tls_certificate else None
             most = MOST_TLS_CONNECTIONS if tls else MOST_CONNECTIONS
             super().__init__(app, host=place.host, port=place.port, tls=tls, drain_s=drain_s, most_connections=most)
         except ConfigError as error:
@@ -37,3 +38,7 @@ class PanelServer(OcpiServer):
         self._config.loaded_app = app
         # Connections inherit it.
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BYTES)
+
+
+def _certificate(certificate: Path, key: Path | None) -> Certificate:
+    return Certificate(certificate, key, section="panel")

@@ -103,13 +103,27 @@ def test_encrypted_key_is_a_configuration_error_and_nobody_is_asked(tmp_path: Pa
         plain.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, encryption),
     )
     with pytest.raises(ConfigError, match="must not be encrypted"):
-        tls_of(cert, key)
+        tls_of(cert, key, "panel")
 
 
 def test_certificate_that_is_none_is_a_configuration_error(tmp_path: Path) -> None:
     (tmp_path / "cert.pem").write_text("no certificate", encoding="ascii")
-    with pytest.raises(ConfigError, match="in PEM"):
-        tls_of(tmp_path / "cert.pem", None)
+    with pytest.raises(ConfigError, match=r"panel: tls_certificate .*in PEM in one file, unless tls_key"):
+        tls_of(tmp_path / "cert.pem", None, "panel")
+
+
+def test_certificate_without_its_key_says_what_to_do(tmp_path: Path) -> None:
+    cert, _ = issue(tmp_path, trustme.CA())
+    with pytest.raises(ConfigError, match=r"unless tls_key names another for the key: one of the two is missing"):
+        tls_of(cert, None, "panel")
+
+
+def test_key_of_another_certificate_is_named_so(tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    authority = trustme.CA()
+    (cert, _), (_, key) = issue(tmp_path, authority), issue(tmp_path / "other", authority)
+    with pytest.raises(ConfigError, match=r"tls_key .*key\.pem: .*the key is another certificate's"):
+        tls_of(cert, key, "panel")
 
 
 def test_certificate_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> None:

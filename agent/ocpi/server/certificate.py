@@ -24,16 +24,21 @@ class Certificate:
         certificate: Path,
         key: Path | None,
         *,
+        section: str = "ocpi.server",
         look_every_s: float = _LOOK_EVERY_S,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`certificate` with its chain, and `key` unless it is in there, in PEM. Raises ConfigError."""
+        """`certificate` with its chain, and `key` unless it is in there, in PEM. Raises ConfigError.
+
+        `section` is where the configuration names them.
+        """
+        self._section = section
         self._files = (certificate, key)
         self._look_every_s = look_every_s
         self._clock = clock
         self._looked_at = clock()
         self._stamp = self._now()
-        self._context = tls_of(certificate, key)
+        self._context = tls_of(certificate, key, section)
 
     def context(self) -> ssl.SSLContext:
         """For the next connection. Renewed files that are of no use are logged once, and the old ones stay."""
@@ -50,7 +55,7 @@ class Certificate:
         self._stamp = stamp
         try:
             # A context of its own: of two files that don't go together, the old one would keep half.
-            self._context = tls_of(*self._files)
+            self._context = tls_of(*self._files, self._section)
         except ConfigError as error:
             log.error("a renewed certificate can't be used, peers are shown the old one: %s", error)
         else:
@@ -60,9 +65,12 @@ class Certificate:
         return tuple(_stamp(path) for path in self._files if path is not None)
 
 
-def tls_of(certificate: Path, key: Path | None) -> ssl.SSLContext:
+def tls_of(certificate: Path, key: Path | None, section: str) -> ssl.SSLContext:
     """A certificate with its chain, and its key, in PEM. Raises ConfigError; never asks for a password."""
-    named = f"ocpi.server: tls_certificate {certificate}" + (f", tls_key {key}" if key else "")
+    _check_readable(f"{section}: tls_certificate", certificate)
+    if key is not None:
+        _check_readable(f"{section}: tls_key", key)
+    named = f"{section}: tls_certificate {certificate}" + (f", tls_key {key}" if key else "")
 
     def password() -> str:
         # Without this OpenSSL would ask for it on the terminal, and a service would wait for ever.
@@ -72,9 +80,19 @@ def tls_of(certificate: Path, key: Path | None) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key, password)
-    except OSError as error:
-        raise ConfigError(f"{named}: expected a certificate and its key in PEM: {error.strerror or error}") from error
+    except ssl.SSLError as error:
+        of_two = error.reason == "KEY_VALUES_MISMATCH"
+        wrong = "the key is another certificate's" if of_two else "one of the two is missing, or is no PEM"
+        beside = "" if key else " in one file, unless tls_key names another for the key"
+        raise ConfigError(f"{named}: expected a certificate and its key in PEM{beside}: {wrong}") from error
     return context
+
+
+def _check_readable(named: str, path: Path) -> None:
+    try:
+        path.open("rb").close()
+    except OSError as error:
+        raise ConfigError(f"{named} {path}: can't be read: {error.strerror or error}") from error
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
