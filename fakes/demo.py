@@ -10,6 +10,7 @@ not disturbed, and disturbs nobody.
 import asyncio
 import io
 import json
+import signal
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
@@ -122,7 +123,12 @@ async def play(*, once: bool, as_json: bool, panel: bool | None = None, life_of:
     output. With `panel`, as without `once` unless told otherwise, a page with a world to play in is open from the
     start; its address is printed first. It stays open until Ctrl-C, or with `once` until all is played. Without a
     panel and without `once` all is played again and again. `life_of` assembles the agent that has the page.
+
+    Raises CancelledError on SIGTERM: what was made for it is cleared away first, as on Ctrl-C.
     """
+    playing = asyncio.current_task()
+    assert playing is not None, "it runs in a task"
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, playing.cancel)
     shown = not once if panel is None else panel
     pins = mock_pins()
     async with AsyncExitStack() as stack:
@@ -135,7 +141,8 @@ async def play(*, once: bool, as_json: bool, panel: bool | None = None, life_of:
             if once:
                 return
             if page is not None:
-                click.echo(f"\nThe panel stays open at {page.url} until Ctrl-C.", err=as_json)
+                click.echo(f"\nThe panel's charge point has its records in {page.records}", err=as_json)
+                click.echo(f"The panel stays open at {page.url} until Ctrl-C.", err=as_json)
                 await page.served()
 
 

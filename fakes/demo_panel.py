@@ -20,9 +20,11 @@ USUAL, ANY = "127.0.0.1:8470", "127.0.0.1:0"
 class OpenPanel:
     """A page that is served."""
 
-    def __init__(self, url: str, serving: "asyncio.Task[None]") -> None:
+    def __init__(self, url: str, records: Path, serving: "asyncio.Task[None]") -> None:
         self.url = url
         """What a browser is given."""
+        self.records = records
+        """The `state.db` of its agents."""
         self._serving = serving
 
     async def served(self) -> None:
@@ -38,7 +40,7 @@ async def open_panel(pins: WatchedFactory, life_of: LifeOf) -> AsyncIterator[Ope
             server, url = _server(world.front)
             serving = asyncio.create_task(server.run(), name="the demo's panel")
             try:
-                yield OpenPanel(url, serving)
+                yield OpenPanel(url, world.bench.storage / "state.db", serving)
             finally:
                 world.front.close()
                 serving.cancel()

@@ -78,7 +78,7 @@ def _tell_systemd(error: AgentError) -> None:
 
 
 @main.command()
-@click.option("--once", is_flag=True, help="Play all of it once and end; otherwise again and again until Ctrl-C.")
+@click.option("--once", is_flag=True, help="Play all of it once and end; otherwise until Ctrl-C.")
 @click.option(
     "--panel/--no-panel", "with_panel", default=None, help="Open a page to play in as well; without --once it is open."
 )
@@ -88,11 +88,11 @@ def demo(*, once: bool, as_json: bool, with_panel: bool | None) -> None:
     """Play a deck of cards, and a charge through a power cut, against fakes: the real agent, no hardware.
 
     On the page, whose address is printed first, cards are held to a charge point, cars plugged in, the power pulled
-    and the network broken by hand. It stays open until Ctrl-C.
+    and the network broken by hand. It stays open until Ctrl-C; without a page all is played again and again.
     """
     from fakes.demo import play
 
-    with suppress(KeyboardInterrupt):  # the demo's own way to end
+    with suppress(KeyboardInterrupt, asyncio.CancelledError):  # the demo's own ways to end
         asyncio.run(play(once=once, as_json=as_json, panel=with_panel))
 
 

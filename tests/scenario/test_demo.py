@@ -251,6 +251,22 @@ def test_demo_with_a_panel_and_json_prints_json_alone_and_the_address_beside_it(
     assert re.fullmatch(r"Play with it in a browser: http://127\.0\.0\.1:\d+/\n*", finished.err)
 
 
+async def test_demo_that_is_terminated_leaves_nothing_behind() -> None:
+    process = await panel_process()
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(HANG_S):
+            printed = await process.stdout.readuntil(b"until Ctrl-C.\n")
+            [records] = re.findall(rb"records in (/.*)/state/state\.db\n", printed)
+            there = os.path.isdir(records)  # noqa: ASYNC240, PTH112  nothing else is going on here
+            process.terminate()
+            rest, err = await process.communicate()
+    finally:
+        await ended(process)
+    assert (there, os.path.exists(records)) == (True, False)  # noqa: ASYNC240, PTH110  as above
+    assert (process.returncode, rest, err) == (0, b"", b"")
+
+
 async def test_panel_is_open_from_the_first_line_on_until_ctrl_c() -> None:
     process = await panel_process()
     assert process.stdout is not None
@@ -268,5 +284,6 @@ async def test_panel_is_open_from_the_first_line_on_until_ctrl_c() -> None:
     assert before == after
     assert before["power"] is True
     assert b"0 decided after the deadline" in printed
+    assert re.search(rb"records in (/.*/state\.db)\n", printed)
     assert b"The charge, as both sides have it" in printed
     assert (process.returncode, rest, err) == (0, b"", b"")
