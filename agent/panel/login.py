@@ -77,6 +77,7 @@ class Login:
         """`secure`: the cookie is for TLS alone. While the login file can't be used, nobody can log in."""
         self._file = file
         self._seen: object = _NOT_LOOKED_AT
+        self._is_broken = False
         self._credentials: dict[str, Credential] = {}
         self._cookie = "__Host-panel" if secure else "panel"
         self._attributes = "; Path=/; HttpOnly; SameSite=Strict" + ("; Secure" if secure else "")
@@ -149,6 +150,9 @@ class Login:
         """What is against an attempt before the password is looked at; it costs next to nothing."""
         if not self.is_needed:
             return refused(HTTPStatus.NOT_FOUND, "there is no login here: see login_file of [panel]")
+        self._look_at_file()
+        if self._is_broken:
+            return refused(HTTPStatus.SERVICE_UNAVAILABLE, "nobody can log in now: the charge point's log says why")
         wait_s = self._attempts.wait_s(request.client, self._time())
         if not wait_s and self._waiting >= _MOST_WAITING:
             wait_s = 1
@@ -206,8 +210,9 @@ class Login:
         self._seen = version
         try:
             self._credentials = read_logins(self._file)
+            self._is_broken = False
         except ConfigError as error:
-            self._credentials = {}
+            self._credentials, self._is_broken = {}, True
             log.error("nobody can log in to the panel until this is mended: %s", error)
         for session in self._sessions.values():
             session.ends = session.ends or self._credentials.get(session.user) != session.credential

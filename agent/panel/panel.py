@@ -7,6 +7,7 @@ connections of its own, while a page is open, and never more than five times a s
 import asyncio
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import NoReturn, Protocol
@@ -249,7 +250,8 @@ class Panel:
 
     async def _look(self) -> bytes:
         await self._read_books()
-        facts, now = self._shown.facts(), self._clock.now()
+        now = self._clock.now()
+        facts = replace(self._shown.facts(), backlog=self._books.backlog)  # as new as what stands beside it
         about = About(
             self._version,
             self._clock.monotonic() - self._began,

@@ -2,6 +2,7 @@
 
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,12 @@ class Place:
         return "https" if self.tls_certificate else "http"
 
     def url(self, port: int | None = None) -> str:
-        """What a browser is given; `port` is the one that it really has."""
-        host = f"[{self.host}]" if ":" in self.host else self.host
+        """What a browser is given; `port` is the one that it really has.
+
+        Where it listens on every address, this machine's name stands for them.
+        """
+        host = socket.gethostname() if ipaddress.ip_address(self.host).is_unspecified else self.host
+        host = f"[{host}]" if ":" in host else host
         return f"{self.scheme}://{host}:{port or self.port}/"
 
 

@@ -410,7 +410,7 @@ async def test_a_login_file_that_is_spoilt_lets_nobody_in(tmp_path: Path) -> Non
         await log_in(browser)
         file.write_text("spoilt\n")
         assert (await browser.get("/state")).json()["login"] == {"needed": True, "user": None}
-        assert (await log_in(browser)).status_code == 401
+        assert (await log_in(browser)).status_code == 503
 
 
 async def test_a_login_file_that_has_gone_lets_nobody_in(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ export function drawPeers(board) {
     head(row, peer.name, word, tone);
     facts(row.querySelector("dl"), [
       ["Breaker", isOff ? null : `${peer.breaker}: ${BREAKERS[peer.breaker] ?? "see its log"}`, peer.breaker === "closed" ? null : "bad"],
-      ["Latency", isOff ? null : peer.latency_ms === null ? "not asked yet" : ms(peer.latency_ms)],
+      ["Latency", isOff ? null : peer.latency_ms === null ? "no answer to a card yet" : ms(peer.latency_ms)],
       ["Tokens", count(peer.tokens ?? 0)],
       ["List synced", peer.synced_at ? `${span(since(peer.synced_at, board.at))} ago` : "never yet"],
     ]);

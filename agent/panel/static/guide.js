@@ -12,6 +12,8 @@ const WHY = {
 };
 
 let parts = null;
+/** The EVSE at which the story was last told to its end. */
+let toldAt = null;
 
 /** `world` gives the world's state, `act` changes it, `tap` holds a card to an EVSE's reader. */
 export function startGuide(given) {
@@ -39,7 +41,7 @@ export function pairOf(wallet) {
 
 async function guide() {
   const [listed, never] = pairOf(parts.world().wallet);
-  const evse = freeEvse();
+  const evse = freeEvse() ?? (await freed(listed));
   show(byId("guide-result"), true);
   show(byId("guide-end"), parts.world().weather === "down");
   byId("guide-pair").replaceChildren();
@@ -51,6 +53,7 @@ async function guide() {
   // The refused card first: it leaves the charge point free for the other.
   const refused = await held(evse, never);
   const accepted = refused && (await held(evse, listed));
+  toldAt = accepted ? evse : null;
   show(byId("guide-end"), true);
   if (!accepted) return tell("A card was not decided.", "See the charge point above: is its reader there?");
   byId("guide-pair").replaceChildren(result(listed, accepted, WHY.listed), result(never, refused, WHY.never));
@@ -62,6 +65,13 @@ async function guide() {
 function freeEvse() {
   const known = new Set(parts.world().evses.map((evse) => evse.uid));
   return link.board?.evses.find((evse) => known.has(evse.uid) && evse.phase === "available")?.uid;
+}
+
+/** Where this story's card still waits for the plug from the last telling, held once more it takes that back. */
+async function freed(listed) {
+  const waits = link.board?.evses.find((evse) => evse.uid === toldAt && evse.phase === "waiting-for-plug");
+  if (!listed || !waits || !(await parts.tap(toldAt, listed))) return undefined;
+  return until(freeEvse, PATIENCE_MS);
 }
 
 /** Hold a card, and wait for the tap that it became. */

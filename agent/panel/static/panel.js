@@ -14,6 +14,11 @@ const LINK_WORDS = { waiting: "Connecting…", live: "Live", lost: "Connection l
 let lostSince = null;
 let worldStarted = false;
 let shown = false;
+/** Somebody logs out; else a session that ends was ended by the charge point, and whoever comes back is told so. */
+let isLeaving = false;
+const ENDED = "session-ended";
+/** Somebody has just logged in: the form that has the focus goes. */
+let isEntering = false;
 
 function drawBoard() {
   const board = link.board;
@@ -37,11 +42,15 @@ function drawBoard() {
 
 function hear() {
   mark(document.body, "data-link", link.state);
-  say(byId("link-words"), LINK_WORDS[link.state]);
+  say(byId("link-words"), link.state === "live" && world?.power === false ? "Without power" : LINK_WORDS[link.state]);
   const needsLogin = link.state === "login" || (link.state === "live" && link.board.login?.needed && !link.board.login.user);
   // Who comes next is to find nothing of who was here: no revealed number above all.
-  if (needsLogin && shown) return location.reload();
+  if (needsLogin && shown) {
+    if (!isLeaving) sessionStorage.setItem(ENDED, "yes");
+    return location.reload();
+  }
   show(byId("login"), needsLogin);
+  if (needsLogin && document.activeElement === document.body) byId("login-form").elements.user.focus();
   if (link.state === "login") show(byId("board"), false);
   if (link.state === "live") live();
   else away();
@@ -51,6 +60,10 @@ function live() {
   lostSince = null;
   show(byId("lost"), false);
   drawBoard();
+  if (isEntering && shown) {
+    isEntering = false;
+    byId("chargers").focus();
+  }
   for (const tap of announce(link.board)) replay(tap.evse);
   if (!worldStarted) {
     worldStarted = true;
@@ -82,15 +95,22 @@ byId("login-form").addEventListener("submit", async (event) => {
   if (answer.status !== 200 && answer.status !== 204) return say(byId("login-trouble"), trouble(answer));
   say(byId("login-trouble"), "");
   event.target.reset();
+  isEntering = true;
   connect();
 });
 
 byId("logout").addEventListener("click", async () => {
+  isLeaving = true;
   const answer = await send("/logout", {});
-  if (![200, 204, 401, 403].includes(answer.status)) return say(byId("user-name"), `Still logged in: ${trouble(answer)}`);
+  if (![200, 204, 401, 403].includes(answer.status)) {
+    isLeaving = false;
+    return say(byId("user-name"), `Still logged in: ${trouble(answer)}`);
+  }
   location.reload();
 });
 
+say(byId("login-note"), sessionStorage.getItem(ENDED) ? "Your session has ended: please log in again." : "");
+sessionStorage.removeItem(ENDED);
 startTaps();
 startLookup();
 takeDrops(drawBoard);

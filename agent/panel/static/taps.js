@@ -52,7 +52,7 @@ function make(tap) {
       "div",
       { class: "tap-head" },
       el("strong", { class: "verdict" }, tap.verdict),
-      el("span", { class: "uid" }),
+      el("span", { class: "uid", tabindex: "-1" }),
       el("span", { class: "tap-where" }),
       el("time", { datetime: tap.at }),
     ),
@@ -81,10 +81,12 @@ function draw(row, tap, board) {
   drawTimes(row, tap);
   const button = part(".reveal");
   show(button, Boolean(board.login?.user) && !revealed.has(tap.id));
+  mark(button, "aria-label", `${button.textContent}: card ${tap.uid} at ${clock(tap.at, board.at)}`);
   button.onclick = () => reveal(row, tap);
 }
 
-/** Reasons for which no peer was asked: the moment that it took to find that out is not one of a peer's. */
+/** Reasons for which no peer was asked, as none is where the list decides: the moment that it took to find that out is
+ * not one of a peer's. */
 const NOT_ASKED = { "no-peer": "there was nobody to ask: the fallback", "breaker-open": "nobody was asked: the fallback" };
 
 function sourceOf(tap) {
@@ -96,7 +98,8 @@ function sourceOf(tap) {
 }
 
 function drawTimes(row, tap) {
-  const stages = stagesOf(tap.reason in NOT_ASKED ? { ...tap.times_ms, peer: 0 } : tap.times_ms);
+  const isAsked = !["whitelist", "local"].includes(tap.source) && !(tap.reason in NOT_ASKED);
+  const stages = stagesOf(isAsked ? tap.times_ms : { ...tap.times_ms, peer: 0 });
   const total = tap.times_ms?.total ?? 0;
   const has = Boolean(tap.times_ms);
   show(row.querySelector(".bar"), has);
@@ -124,4 +127,5 @@ async function reveal(row, tap) {
   say(wrong, "");
   say(row.querySelector(".uid"), answer.body.uid);
   show(row.querySelector(".reveal"), false);
+  row.querySelector(".uid").focus();
 }

@@ -21,7 +21,7 @@ export const signalRhythm = (signal) => (SIGNALS[signal] ?? ["", ""])[1];
 export const SOURCES = {
   whitelist: "decided from the whitelist",
   realtime: "decided by its owner, in real time",
-  fallback: "nobody answered: the whitelist’s fallback",
+  fallback: "no answer that could be used: the fallback",
   local: "decided by this charge point",
 };
 

@@ -59,11 +59,14 @@ async function hold(evse, card, drawn) {
 
 /** What became of the card, where whoever holds it looks: the charge point may be far up the page. */
 function drawHeld(evse, card, { verdict, text }) {
-  const line = byId("held");
+  const line = byId("held-outcome");
   show(line, Boolean(verdict));
   mark(line, "data-verdict", verdict ?? "");
-  say(line, verdict ? `${card.label} at ${evse}: ${verdict}. ${(text ?? "").split("\n").join(" · ")}` : "");
+  say(line, verdict ? `${card.label} at ${evse}: ${verdict}. ${inOneLine(text ?? "")}` : "");
 }
+
+/** A display's lines: one that goes on in small letters was only broken for want of room. */
+const inOneLine = (text) => text.replace(/\n(?=\p{Ll})/gu, " ").replaceAll("\n", " · ");
 
 const tintOf = (card) => world.wallet.findIndex((one) => one.uid === card.uid) % 6;
 

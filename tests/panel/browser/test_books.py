@@ -40,7 +40,10 @@ async def test_a_tap_tells_verdict_reason_source_and_reference(browser: Browser)
 
 async def test_a_tap_shows_where_its_time_went_against_the_deadline(browser: Browser) -> None:
     times = {"whitelist": 100.0, "peer": 2000.0, "record": 300.0, "relay": 50.0, "total": 2500.0}
-    async with served(Script(board(taps=[tap(times_ms=times)]))) as script, opened(browser, script.url) as (page, _):
+    async with (
+        served(Script(board(taps=[tap(times_ms=times, source="realtime")]))) as script,
+        opened(browser, script.url) as (page, _),
+    ):
         await expect(page.locator(".tap-times")).to_have_text(
             "2.50 s of 5.00 s: reader 50 ms, whitelist 100 ms, peer 2.00 s, record 300 ms, relay 50 ms"
         )

@@ -137,6 +137,27 @@ async def test_one_click_shows_why_one_card_works_in_an_outage(browser: Browser,
         assert [(row["uid"], row["verdict"]) for row in rows] == [(DAVID.uid, "refused"), (ANNA.uid, "accepted")]
 
 
+async def test_the_outage_can_be_shown_again_and_again(browser: Browser, tmp_path: Path) -> None:
+    async with playing(browser, tmp_path) as demo:
+        for telling in range(1, 5):
+            await demo.page.get_by_role("button", name="Show me an outage").click()
+            await expect(demo.page.locator("#guide")).not_to_have_attribute("aria-disabled", "true", timeout=60_000)
+            await expect(demo.page.locator("#guide-title")).to_have_text("Same outage, two cards")
+            refused = demo.records("SELECT uid FROM authorization WHERE verdict = 'refused'")
+            assert refused == [{"uid": DAVID.uid}] * telling
+
+
+async def test_what_became_of_a_card_stays_in_sight_beside_the_wallet(browser: Browser, tmp_path: Path) -> None:
+    async with playing(browser, tmp_path) as demo:
+        for card, verdict in ((DAVID, "accepted"), (WALLET[4], "refused")):
+            await demo.hold(card)
+            line = demo.page.locator("#held-outcome")
+            await expect(line).to_contain_text(f"{card.label} at {LEFT}: {verdict}.")
+            await demo.page.wait_for_timeout(1500)  # whatever moves has come to rest
+            assert await line.evaluate("(line) => getComputedStyle(line).opacity") == "1"
+            assert await line.evaluate("(line) => line.clientWidth / line.parentElement.clientWidth") > 0.8
+
+
 async def test_a_charge_by_keyboard_alone(browser: Browser, tmp_path: Path) -> None:
     async with playing(browser, tmp_path, viewport={"width": 320, "height": 640}) as demo:
         await tab_to(demo.page, f"Hold to the reader of {LEFT}: {ANNA.label}")

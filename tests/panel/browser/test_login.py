@@ -32,6 +32,8 @@ async def test_before_the_login_the_page_shows_nothing_else(browser: Browser, lo
         await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
         await expect(page.locator("#board")).to_be_hidden()
         await expect(page.locator("#lost")).to_be_hidden()
+        await expect(page.get_by_label("Name")).to_be_focused()
+        await expect(page.locator("#login-note")).to_be_empty()
         assert await findings(page) == []
 
 
@@ -43,14 +45,18 @@ async def test_a_wrong_password_is_told_and_the_right_one_opens(browser: Browser
         await expect(page.locator(".evse").first).to_be_visible()
         await expect(page.locator("#login")).to_be_hidden()
         await expect(page.locator("#user-name")).to_have_text("anna")
+        await expect(page.locator("#chargers")).to_be_focused()
 
 
 async def test_the_whole_uid_is_shown_to_whoever_is_logged_in(browser: Browser, logins: Path) -> None:
     async with served(Script(busy()), login_file=logins) as script, opened(browser, script.url) as (page, _):
         await log_in(page, "correct horse")
         newest = page.locator(".tap").first
+        names = [str(await button.get_attribute("aria-label")) for button in await page.locator(".reveal").all()]
+        assert all(name.startswith("Show the whole uid (is recorded): card 04") for name in names)
         await newest.get_by_role("button", name="Show the whole uid").click()
         await expect(newest.locator(".uid")).to_have_text("04A1B2C3D4E5F6")
+        await expect(newest.locator(".uid")).to_be_focused()
         assert script.revealed == [(12, "anna")]
 
 
@@ -66,3 +72,22 @@ async def test_after_logging_out_nothing_is_shown(browser: Browser, logins: Path
         await page.get_by_role("button", name="Log out").click()
         await expect(page.get_by_role("heading", name="Log in")).to_be_visible()
         await expect(page.locator("#board")).to_be_hidden()
+        await expect(page.locator("#login-note")).to_be_empty()
+
+
+async def test_a_session_that_the_charge_point_has_ended_says_so(browser: Browser, logins: Path) -> None:
+    async with served(Script(busy()), login_file=logins) as script, opened(browser, script.url) as (page, _):
+        await log_in(page, "correct horse")
+        await expect(page.locator(".evse").first).to_be_visible()
+        set_password(logins, credential_for("anna", "another horse"))
+        await expect(page.locator("#login-note")).to_have_text("Your session has ended: please log in again.")
+        await expect(page.locator("#board")).to_be_hidden()
+
+
+async def test_a_login_file_that_cannot_be_used_is_not_taken_for_a_wrong_password(
+    browser: Browser, logins: Path
+) -> None:
+    async with served(Script(busy()), login_file=logins) as script, opened(browser, script.url) as (page, _):
+        logins.write_text("spoilt")  # noqa: ASYNC240  a line
+        await log_in(page, "correct horse")
+        await expect(page.locator("#login-trouble")).to_contain_text("the charge point's log says why")
