@@ -8,7 +8,7 @@ import click
 
 from agent.config.reading import text_of
 from agent.errors import AgentError, ConfigError
-from agent.panel.passwords import LONGEST, SHORTEST, check_user, credential_for, set_password
+from agent.panel.passwords import LONGEST, SHORTEST, check_password, check_user, credential_for, set_password
 
 
 def password(file: Path, user: str) -> None:
@@ -17,6 +17,7 @@ def password(file: Path, user: str) -> None:
     if not sys.stdin.isatty():
         raise AgentError("panel password: asks on a terminal, where nobody else sees it: there is none")
     typed = click.prompt(f"Password for {user} ({SHORTEST} to {LONGEST} characters)", hide_input=True, err=True)
+    check_password(typed)
     again = click.prompt("Once more", hide_input=True, err=True)
     if typed != again:
         raise ConfigError("panel password: the two are not the same; nothing was changed")

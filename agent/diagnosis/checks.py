@@ -12,6 +12,7 @@ from agent.config import Config, PcscSection, is_out_of_reach
 from agent.diagnosis.clock import clock_finding
 from agent.diagnosis.configuration import configuration_finding
 from agent.diagnosis.databases import database_findings
+from agent.diagnosis.doors import Door, door_finding, doors_of
 from agent.diagnosis.finding import Finding
 from agent.diagnosis.outputs import display_findings, meter_findings, relay_findings
 from agent.diagnosis.pins import pin_findings
@@ -42,7 +43,13 @@ def checks_of(site: Site, roots: Roots, *, offline: bool) -> Iterator[Check]:
     yield Check("clock", lambda: [clock_finding(trusted=trusted)])
     yield from _device_checks(site, roots, lambda: runs() is True)
     if site.config is not None:
+        for door in doors_of(site.config, site.path):
+            yield Check(door.subject, partial(_of_door, door, lambda: runs() is True))
         yield from _peer_checks(site.config, site.path, offline=offline)
+
+
+def _of_door(door: Door, agent_runs: Callable[[], bool]) -> list[Finding]:
+    return [door_finding(door, agent_runs=agent_runs)]
 
 
 def _device_checks(site: Site, roots: Roots, runs: Callable[[], bool]) -> Iterator[Check]:

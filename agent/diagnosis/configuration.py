@@ -103,7 +103,9 @@ def _check_doors(config: Config, path: Path) -> None:
             if place.login_file is not None:
                 from agent.panel.passwords import read_logins  # noqa: PLC0415  as above
 
-                read_logins(place.login_file)
+                if not read_logins(place.login_file):
+                    make = "chargepoint-agent panel password USER"
+                    raise ConfigError(f"panel.login_file: {place.login_file}: nobody is in it: {make}")
             if place.tls_certificate is not None:
                 from agent.ocpi.server.serve import tls_of  # noqa: PLC0415  as above
 

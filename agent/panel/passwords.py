@@ -72,8 +72,7 @@ class Credential:
 def credential_for(user: str, password: str) -> Credential:
     """A new line. Raises ConfigError for a name or a password that won't do, without showing the latter."""
     check_user(user)
-    if len(password) < SHORTEST or len(password) > LONGEST:
-        raise ConfigError(f"panel: a password has {SHORTEST} to {LONGEST} characters")
+    check_password(password)
     blank = Credential(user, _N, _R, _P, secrets.token_bytes(_SALT_BYTES), b"")
     return replace(blank, hash=blank.derived(password))
 
@@ -82,6 +81,12 @@ def check_user(user: str) -> None:
     """Raises ConfigError for a name that would spoil the file."""
     if not _USER.fullmatch(user):
         raise ConfigError("panel: a user's name has 1 to 32 letters, digits, dots, hyphens and underscores")
+
+
+def check_password(password: str) -> None:
+    """Raises ConfigError for one that won't do, without showing it."""
+    if len(password) < SHORTEST or len(password) > LONGEST:
+        raise ConfigError(f"panel: a password has {SHORTEST} to {LONGEST} characters")
 
 
 def nobody() -> Credential:

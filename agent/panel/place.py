@@ -68,14 +68,16 @@ def place_of(
 
 
 def _check_remote(place: Place, *, allow_remote: bool, allow_http: bool) -> None:
-    there = f"panel.listen: other machines reach {place.host}"
+    needs = []
     if not allow_remote:
-        raise ConfigError(f"{there}, and the panel tells when somebody charges: take 127.0.0.1, or allow_remote = true")
+        needs.append("allow_remote = true")
     if place.login_file is None:
-        make = "chargepoint-agent panel password USER"
-        raise ConfigError(f"{there}: that needs a login: login_file, which this makes: {make}")
+        needs.append("login_file, which this makes: chargepoint-agent panel password USER")
     if place.tls_certificate is None and not allow_http:
-        raise ConfigError(f"{there}: that needs tls_certificate, or allow_http = true where something else encrypts it")
+        needs.append("tls_certificate, or allow_http = true where something else encrypts it")
+    if needs:
+        there = f"panel.listen: other machines reach {place.host}, and the panel tells when somebody charges"
+        raise ConfigError(f"{there}: take 127.0.0.1; or that needs: {'; '.join(needs)}")
 
 
 def _ip(v6: str | None, v4: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

@@ -90,9 +90,11 @@ class Front:
         plugs = self._plugs()
         evses = [_dark(evse, plugged=plugs.get(evse["uid"], False)) for evse in self._before.get("evses", [])]
         agent = {**own.get("agent", {}), "status": "no power", "uptime_s": None}
+        sessions = [_interrupted(session) for session in self._before.get("sessions", [])]
         mine = {key: own[key] for key in _CLIENTS_OWN & own.keys()}
+        cut = {"sessions": sessions, "outbox": None}
         parts = {name: [{**part, **dark} for part in self._before.get(name, [])] for name, dark in _DARK.items()}
-        return json.dumps({**own, **self._before, **mine, **parts, "agent": agent, "evses": evses}).encode()
+        return json.dumps({**own, **self._before, **mine, **parts, "agent": agent, "evses": evses, **cut}).encode()
 
     def _turn(self) -> None:
         turned, self._turned = self._turned, asyncio.Event()
@@ -160,7 +162,7 @@ def _dark(evse: dict[str, Any], *, plugged: bool) -> dict[str, Any]:
     display = {**evse.get("display", {}), "lines": []}
     session = evse.get("session")
     if session is not None:
-        session = {**session, "power_w": 0}
+        session = {**session, "power_w": 0, "since": None}
     return {
         **evse,
         "phase": "off",
@@ -173,6 +175,10 @@ def _dark(evse: dict[str, Any], *, plugged: bool) -> dict[str, Any]:
         "lost": [],
         "session": session,
     }
+
+
+def _interrupted(session: dict[str, Any]) -> dict[str, Any]:
+    return {**session, "state": "interrupted"} if session.get("state") == "active" else session
 
 
 async def _asked(page: Application, scope: Scope) -> tuple[int, bytes]:

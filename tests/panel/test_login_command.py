@@ -102,8 +102,8 @@ async def test_two_that_differ_change_nothing(tmp_path: Path) -> None:
     assert left_in(tmp_path) == []
 
 
-async def test_a_short_one_changes_nothing(tmp_path: Path) -> None:
-    code, _, err = await typed(["short", "short"], "password", "anna", "--file", tmp_path / "logins")
+async def test_a_short_one_is_told_at_once_and_changes_nothing(tmp_path: Path) -> None:
+    code, _, err = await typed(["short"], "password", "anna", "--file", tmp_path / "logins")
     assert code == 2
     assert "10 to 256 characters" in err
     assert left_in(tmp_path) == []

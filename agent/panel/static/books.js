@@ -7,7 +7,7 @@ const READERS = { ready: "good", missing: "bad" };
 const OFF = "without power";
 const DELIVERIES = { due: "to be told", told: "told", rejected: "rejected by a peer" };
 const CDRS = { due: "to be sent", acknowledged: "acknowledged", parked: "parked: needs the operator" };
-const TONES = { told: "good", acknowledged: "good", rejected: "bad", parked: "bad", due: "wait" };
+const TONES = { told: "good", acknowledged: "good", rejected: "bad", parked: "bad", due: "wait", active: "live", interrupted: "wait" };
 
 export function drawPeers(board) {
   show(byId("no-peers"), board.peers.length === 0);
@@ -48,11 +48,13 @@ export function drawList(board) {
 
 export function drawSessions(board) {
   show(byId("no-sessions"), board.sessions.length === 0);
-  say(byId("outbox"), outboxWords(board.outbox));
+  say(byId("outbox"), board.peers.length || board.sessions.length ? outboxWords(board.outbox) : "");
   fill(byId("sessions"), board.sessions, (session) => session.id, makeSession, (row, session) => drawSession(row, session, board));
 }
 
-function outboxWords({ sessions, cdrs, parked }) {
+function outboxWords(outbox) {
+  if (!outbox) return "";
+  const { sessions, cdrs, parked } = outbox;
   if (!sessions && !cdrs && !parked) return "Everything is delivered.";
   const waiting = [many(sessions, "session report"), many(cdrs, "CDR")].filter(Boolean).join(" and ");
   return [waiting && `Waiting to be sent: ${waiting}.`, parked && `${parked} parked for the operator.`].filter(Boolean).join(" ");
@@ -85,8 +87,8 @@ function makeSession(session) {
 }
 
 function drawSession(row, session, board) {
-  head(row, `Session ${session.id}`, session.state, session.state === "active" ? "live" : null);
-  const ended = session.ended_at ? ` – ${clock(session.ended_at, board.at)}` : " – now";
+  head(row, `Session ${session.id}`, session.state, TONES[session.state]);
+  const ended = session.ended_at ? ` – ${clock(session.ended_at, board.at)}` : session.state === "active" ? " – now" : "";
   const cdr = session.cdr;
   facts(row.querySelector("dl"), [
     ["At", session.evse],

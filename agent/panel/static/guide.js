@@ -27,7 +27,7 @@ export function startGuide(given) {
   };
   byId("guide-end").onclick = async () => {
     await parts.act("/world/weather", { weather: "fine" });
-    show(byId("guide-end"), false);
+    show(byId("guide-result"), false); // it tells of an outage that is over
     byId("guide").focus();
   };
 }

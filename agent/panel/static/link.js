@@ -157,7 +157,8 @@ function post(path, body, limitMs) {
 /** Why an answer is none, for a person. */
 export function trouble(answer) {
   if (answer.status === 0) return "The charge point does not answer.";
-  return answer.body?.error ?? `The charge point answered ${answer.status}.`;
+  const said = answer.body?.error ?? `the charge point answered ${answer.status}`;
+  return `${said[0].toUpperCase()}${said.slice(1)}.`;
 }
 
 /** Resolves with the first state for which `found` gives something; with null after `limitMs`. */

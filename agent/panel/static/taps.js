@@ -53,8 +53,8 @@ function make(tap) {
       { class: "tap-head" },
       el("strong", { class: "verdict" }, tap.verdict),
       el("span", { class: "uid", tabindex: "-1" }),
-      el("span", { class: "tap-where" }),
       el("time", { datetime: tap.at }),
+      el("span", { class: "tap-where" }),
     ),
     el("p", { class: "tap-text" }, el("span", { class: "unseen" }, "The driver read: "), el("span", { class: "screen" })),
     el("p", { class: "why" }),
@@ -76,7 +76,7 @@ function draw(row, tap, board) {
   say(part("time"), clock(tap.at, board.at));
   say(part(".screen"), tap.text);
   show(part(".tap-text"), Boolean(tap.text));
-  say(part(".why"), tap.why || reasonWords(tap.reason));
+  say(part(".why"), (!PLAIN.has(tap.reason) && tap.why) || reasonWords(tap.reason));
   say(part(".tap-source"), sourceOf(tap));
   drawTimes(row, tap);
   const button = part(".reveal");
@@ -84,6 +84,9 @@ function draw(row, tap, board) {
   mark(button, "aria-label", `${button.textContent}: card ${tap.uid} at ${clock(tap.at, board.at)}`);
   button.onclick = () => reveal(row, tap);
 }
+
+/** Reasons whose sentence in the record names a number that is nowhere on this page. */
+const PLAIN = new Set(["stopped-same-card", "stopped-group-card", "evse-in-use"]);
 
 /** Reasons for which no peer was asked, as none is where the list decides: the moment that it took to find that out is
  * not one of a peer's. */
