@@ -90,6 +90,8 @@ class PanelApp:
         self._revealed = PerMinute(REVEALS_A_MINUTE, clock=time)
         self._one_card = asyncio.Lock()
         self._pace = Pace()
+        self._forged = Pace()
+        """Of its own: what another site's page has a browser ask is not to use up what its person may ask."""
         self._time = time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -118,12 +120,16 @@ class PanelApp:
 
     async def _answer(self, scope: Scope, request: Request, receive: Receive, send: Send) -> Answer | None:
         """None where it has been sent already."""
-        if self._login.session_of(request) is None and not self._pace.takes(request.client, self._time()):
-            return refused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", {"retry-after": "1"})
-        answer = self._guard.refusal(request) or self._misplaced(request) or self._page(request)
+        forged = self._guard.refusal(request)
+        session = None if forged else self._login.session_of(request)
+        pace = self._forged if forged else self._pace
+        if session is None and not pace.takes(request.client, self._time()):
+            # Closed, for the next connection is counted before anything is read of it.
+            headers = {"retry-after": "1", "connection": "close"}
+            return refused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", headers)
+        answer = forged or self._misplaced(request) or self._page(request)
         if answer is not None:
             return answer
-        session = self._login.session_of(request)
         if self._login.is_needed and session is None and request.path not in _OPEN:
             return refused(HTTPStatus.UNAUTHORIZED, "log in first")
         if request.method == "POST":

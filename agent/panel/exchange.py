@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
+from itertools import islice
 from types import MappingProxyType
 
 from agent.ocpi.server.asgi import Message, Receive, Scope, Send
@@ -20,6 +21,9 @@ BODY_S = 10.0
 
 HEAD_BYTES = 16 << 10
 """Of headers; a browser sends one or two thousand."""
+
+_MOST_COOKIES = 8
+"""Of one name: a cookie has a path and a domain, and for each of these a browser may keep another."""
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
@@ -60,18 +64,17 @@ class Request:
     @staticmethod
     def of(scope: Scope) -> "Request":
         """As ASGI tells it."""
-        headers: dict[str, str] = {}
-        for raw_name, raw_value in scope["headers"]:
-            name, value = raw_name.decode("latin-1").lower(), raw_value.decode("latin-1")
-            joint = "; " if name == "cookie" else ", "
-            headers[name] = f"{headers[name]}{joint}{value}" if name in headers else value
+        lines: dict[str, list[str]] = {}
+        for name, value in scope["headers"]:
+            lines.setdefault(name.decode("latin-1").lower(), []).append(value.decode("latin-1"))
+        headers = {name: ("; " if name == "cookie" else ", ").join(values) for name, values in lines.items()}
         client = scope.get("client")
         return Request(scope["method"], scope["path"], scope["query_string"], headers, client[0] if client else "")
 
     def cookies(self, name: str) -> list[str]:
-        """All of that name: without TLS another port's page can put one of its own before ours."""
+        """The first few of that name: without TLS another port's page can put one of its own before ours."""
         pairs = (pair.strip().partition("=") for pair in self.headers.get("cookie", "").split(";"))
-        return [value for key, _, value in pairs if key == name and value]
+        return list(islice((value for key, _, value in pairs if key == name and value), _MOST_COOKIES))
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,10 +4,12 @@ Every login begins a session of a new, random name: what a browser brought along
 """
 
 import asyncio
+import errno
 import hashlib
 import hmac
 import logging
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,7 +20,7 @@ from urllib.parse import parse_qs
 from agent.core.glyphs import sanitise
 from agent.errors import ConfigError
 from agent.panel.aside import Aside
-from agent.panel.attempts import Attempts
+from agent.panel.attempts import Attempts, origin_of
 from agent.panel.exchange import Answer, Request, refused, said
 from agent.panel.passwords import LONGEST, Credential, nobody, read_logins
 
@@ -37,7 +39,10 @@ _FAILED_S = 1.0
 """A wrong password is answered no sooner than so long after it came, whatever was wrong with it."""
 
 _MOST_WAITING = 4
-"""Logins at once, of which one is worked on: a password costs a processor's second and 16 MiB."""
+"""Logins at once from elsewhere, of which one is worked on: a password costs a processor's second and 16 MiB."""
+
+_MOST_HERE = 2
+"""And from this machine, beside them; from any other address one at a time."""
 
 _ID_BYTES = 32
 
@@ -61,6 +66,9 @@ class Session:
 
 
 _NOT_LOOKED_AT = object()
+
+_PASSING = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+"""What keeps a file from being read that is as good as it was: whoever is logged in stays so, and it is tried again."""
 
 
 class Login:
@@ -87,7 +95,8 @@ class Login:
         self._sessions: dict[bytes, Session] = {}
         self._anonymous = secrets.token_urlsafe(_ID_BYTES)
         self._unknown = nobody()
-        self._waiting = 0
+        self._waiting: Counter[str] = Counter()
+        """Logins under way, by where they come from."""
         self._hashing = asyncio.Lock()
         self._aside = Aside()
         self._look_at_file()
@@ -134,12 +143,13 @@ class Login:
         form = _form(body)
         if form is None:
             return refused(HTTPStatus.BAD_REQUEST, "expected a form with user and password")
-        began = self._time()
-        self._waiting += 1
+        began, origin = self._time(), origin_of(request.client)
+        self._waiting[origin] += 1
         try:
             checked = await self._checked(request.client, *form)
         finally:
-            self._waiting -= 1
+            self._waiting[origin] -= 1
+            self._waiting = +self._waiting
         if isinstance(checked, Credential):
             log.info("panel: %s has logged in from %s", checked.user, sanitise(request.client) or "a socket")
             return self._begun(request, checked)
@@ -154,9 +164,16 @@ class Login:
         if self._is_broken:
             return refused(HTTPStatus.SERVICE_UNAVAILABLE, "nobody can log in now: the charge point's log says why")
         wait_s = self._attempts.wait_s(request.client, self._time())
-        if not wait_s and self._waiting >= _MOST_WAITING:
+        if not wait_s and not self._has_room(request.client):
             wait_s = 1
         return _later(wait_s) if wait_s else None
+
+    def _has_room(self, client: str) -> bool:
+        """Whether one more from there may wait: nobody from outside keeps out who sits at the charger."""
+        here, origin = origin_of("127.0.0.1"), origin_of(client)
+        if origin == here:
+            return self._waiting[here] < _MOST_HERE
+        return not self._waiting[origin] and self._waiting.total() - self._waiting[here] < _MOST_WAITING
 
     def log_out(self, request: Request) -> Answer:
         """End the session, if there is one."""
@@ -177,10 +194,10 @@ class Login:
             # Not in the event loop: a tap would wait for it.
             is_right = await self._aside.do(partial(credential.matches, password))
             if not is_right or credential is self._unknown or self._credentials.get(user) != credential:
-                self._attempts.failed(client, self._time())
+                self._attempts.failed(client, self._time(), user)
                 log.warning("panel: a wrong name or password came from %s", sanitise(client) or "a socket")
                 return refused(HTTPStatus.UNAUTHORIZED, "the name or the password is wrong")
-            self._attempts.succeeded(client)
+            self._attempts.succeeded(client, user)
             return credential
 
     def _begun(self, request: Request, credential: Credential) -> Answer:
@@ -212,6 +229,9 @@ class Login:
             self._credentials = read_logins(self._file)
             self._is_broken = False
         except ConfigError as error:
+            if isinstance(error.__cause__, OSError) and error.__cause__.errno in _PASSING:
+                self._seen = _NOT_LOOKED_AT
+                return
             self._credentials, self._is_broken = {}, True
             log.error("nobody can log in to the panel until this is mended: %s", error)
         for session in self._sessions.values():

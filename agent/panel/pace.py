@@ -23,7 +23,8 @@ class Pace:
         origin, room = origin_of(address), HERE if is_here(address) else 1.0
         left, at = self._left.pop(origin, (AT_ONCE * room, now))
         left = min(AT_ONCE * room, left + (now - at) * A_SECOND * room)
-        self._left[origin] = (max(0.0, left - 1), now)
+        # One that is refused takes nothing: whoever asks too often is answered at the pace, not never.
+        self._left[origin] = (left - 1 if left >= 1 else left, now)
         if len(self._left) > _MOST_ORIGINS:
             self._left.popitem(last=False)
         return left >= 1

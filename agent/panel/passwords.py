@@ -97,9 +97,10 @@ def nobody() -> Credential:
 def read_logins(file: Path) -> dict[str, Credential]:
     """Everybody in the file. Raises ConfigError for one that can't be read, or that others may read or change."""
     try:
-        with file.open("rb") as opened:
+        # Who opens a pipe would wait for whoever writes into it, and the agent with it.
+        with os.fdopen(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as opened:
             mode = os.fstat(opened.fileno()).st_mode
-            text = opened.read(_MOST_FILE + 1).decode("utf-8")
+            text = opened.read(_MOST_FILE + 1).decode("utf-8") if stat.S_ISREG(mode) else ""
     except (OSError, UnicodeDecodeError) as error:
         make = "make it: chargepoint-agent panel password USER"
         if isinstance(error, PermissionError):
@@ -165,6 +166,8 @@ def _credential(line: str, where: str) -> Credential:
     except (ValueError, binascii.Error):
         raise ConfigError(f"panel.login_file: {where}: expected user:scrypt:N:r:p:salt:hash") from None
     is_power = one.n > 1 and one.n & (one.n - 1) == 0
+    # Below 2 ** (16 r), RFC 7914, 2.
+    is_power = is_power and one.r > 0 and one.n.bit_length() - 1 < 16 * one.r
     is_fitting = one.r > 0 and 0 < one.p <= _MOST_P and 128 * one.n * one.r <= _MOST_BYTES
     is_whole = len(one.salt) >= 8 and len(one.hash) == _HASH_BYTES
     if kind != "scrypt" or not _USER.fullmatch(user) or not (is_power and is_fitting and is_whole):

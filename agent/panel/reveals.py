@@ -19,8 +19,6 @@ class Reveals:
         """`folder`: where the databases are."""
         self._path = folder / FILE
         self._fsync = fsync
-        self._named: tuple[int, int] | None = None
-        """The file whose entry in the folder is known to be on the disk; it may be put away, and be another one."""
 
     def add(self, line: dict[str, object]) -> None:
         """Take it down; it is on the disk when this returns. Blocks. Raises StoreError."""
@@ -31,12 +29,9 @@ class Reveals:
             descriptor = os.open(self._path, flags, _MODE)
             try:
                 self._append(descriptor, text)
-                found = os.fstat(descriptor)
             finally:
                 os.close(descriptor)
-            if self._named != (found.st_dev, found.st_ino):
-                self._keep_name()
-                self._named = found.st_dev, found.st_ino
+            self._keep_name()
         except OSError as error:
             raise StoreError(
                 f"{self._path}: can't be written: {error.strerror}; without it no card's number is shown"
@@ -51,6 +46,7 @@ class Reveals:
         self._fsync(descriptor)
 
     def _keep_name(self) -> None:
+        """Each time: the file may have been put away, and nothing tells a new one from the one before for certain."""
         folder = os.open(self._path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         try:
             self._fsync(folder)

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import os
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -129,3 +130,11 @@ def test_key_of_another_certificate_is_named_so(tmp_path: Path) -> None:
 def test_certificate_that_is_not_there_is_a_configuration_error(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"cert\.pem.*No such file"):
         Certificate(tmp_path / "cert.pem", None)
+
+
+def test_pipe_in_a_certificates_place_is_refused_and_waited_for_by_nobody(tmp_path: Path) -> None:
+    cert, key = issue(tmp_path, trustme.CA())
+    key.unlink()
+    os.mkfifo(key)
+    with pytest.raises(ConfigError, match=r"panel: tls_key .*key\.pem: is no file"):
+        tls_of(cert, key, "panel")

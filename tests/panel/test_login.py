@@ -3,16 +3,19 @@
 import asyncio
 import logging
 import os
+import resource
 import threading
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 
 from agent.errors import AgentError, ConfigError
 from agent.panel.aside import Aside
-from agent.panel.attempts import ALL_IN_MINUTE, FREE, MOST_S, Attempts, origin_of
-from agent.panel.login import IDLE_S, WHOLE_S
-from agent.panel.passwords import credential_for, nobody, read_logins, set_password
+from agent.panel.attempts import ALL_IN_MINUTE, FREE, MOST_HERE_S, MOST_S, Attempts, origin_of
+from agent.panel.exchange import Request
+from agent.panel.login import IDLE_S, WHOLE_S, Login
+from agent.panel.passwords import Credential, credential_for, nobody, read_logins, set_password
 from tests.panel.panels import PASSWORD, Served, log_in, logins, post, quick, served, token_of, until
 
 # ---- the file
@@ -159,13 +162,33 @@ def test_the_right_password_makes_up_for_the_wrong_ones() -> None:
     assert attempts.wait_s("192.0.2.1", 1000.0) == 0
 
 
+def test_the_right_password_makes_up_for_nobody_elses_wrong_ones() -> None:
+    attempts, now = Attempts(), 1000.0
+    for _ in range(FREE + 1):
+        attempts.failed("192.0.2.1", now, "anna")
+        attempts.succeeded("192.0.2.1", "mallory")
+    assert attempts.wait_s("192.0.2.1", now) > 0
+    for number in range(50):
+        attempts.failed("192.0.2.1", now, f"user-{number}")
+    assert len(attempts._of["192.0.2.1"].users) <= 4
+
+
 def test_all_addresses_together_have_a_limit_and_the_charger_itself_is_not_kept_out() -> None:
     attempts = Attempts()
     for number in range(ALL_IN_MINUTE):
         attempts.failed(f"192.0.2.{number}", 1000.0)
-    assert attempts.wait_s("198.51.100.1", 1000.0) == 1
+    next_s = 60 // ALL_IN_MINUTE
+    assert attempts.wait_s("198.51.100.1", 1000.0) == next_s
     assert attempts.wait_s("127.0.0.1", 1000.0) == 0
-    assert attempts.wait_s("198.51.100.1", 1001.0) == 0
+    assert attempts.wait_s("198.51.100.1", 1000.0 + next_s) == 0
+
+
+def test_guesses_from_this_machine_are_one_clients_whatever_its_addresses_and_keep_nobody_out_for_long() -> None:
+    attempts = Attempts()
+    for number in range(200):
+        attempts.failed(f"127.{number}.0.1", 1000.0)
+    attempts.failed("::1", 1000.0)
+    assert {attempts.wait_s(address, 1000.0) for address in ("127.0.0.1", "127.200.0.1", "::1")} == {int(MOST_HERE_S)}
 
 
 def test_addresses_are_not_remembered_without_end() -> None:
@@ -182,8 +205,11 @@ def test_addresses_are_not_remembered_without_end() -> None:
         ("::ffff:192.0.2.1", "192.0.2.1"),
         ("2001:db8::1:2:3:4", "2001:db8::/64"),
         ("2001:db8::ffff:ffff:ffff:ffff", "2001:db8::/64"),
-        ("fe80::1%eth0", "fe80::/64"),
-        ("::1", "::1"),
+        ("fe80::1%eth0", "fe80::1"),
+        ("fe80::2%eth0", "fe80::2"),
+        ("::1", "127.0.0.1"),
+        ("127.1.2.3", "127.0.0.1"),
+        ("::ffff:127.0.0.1", "127.0.0.1"),
         ("", ""),
     ],
 )
@@ -213,6 +239,33 @@ async def test_who_guesses_many_at_once_gets_no_more_of_them(tmp_path: Path) -> 
     statuses = [status for result in results for status in result]
     assert statuses.count(401) <= FREE + 1
     assert set(statuses) <= {401, 429}
+
+
+async def test_strangers_that_wait_keep_nobody_at_the_charger_out(tmp_path: Path) -> None:
+    credential = quick("anna")
+    login = Login(logins(tmp_path, "anna"), secure=False, time=lambda: 1000.0, failed_s=0.0)
+    is_held, may_go = asyncio.Event(), threading.Event()
+
+    async def log_in_from(address: str, password: str = PASSWORD) -> int:
+        request = Request("POST", "/login", b"", {}, address)
+        body = urlencode({"user": credential.user, "password": password}).encode()
+        return (await login.log_in(request, body)).status
+
+    async def hold_up() -> None:
+        is_held.set()
+        await login._aside.do(may_go.wait)
+
+    holding = asyncio.create_task(hold_up())
+    await is_held.wait()
+    strangers = [asyncio.create_task(log_in_from(f"192.0.2.{number % 8}", "wrong " * 3)) for number in range(64)]
+    await asyncio.sleep(0)
+    here = [asyncio.create_task(log_in_from("127.0.0.1")) for _ in range(3)]
+    await asyncio.sleep(0)
+    may_go.set()
+    await holding
+    refused, accepted = await asyncio.gather(*strangers), await asyncio.gather(*here)
+    assert (refused.count(401), refused.count(429)) == (4, 60)
+    assert sorted(accepted) == [200, 200, 429]
 
 
 async def test_an_address_that_a_client_makes_up_does_not_get_round_the_limit(tmp_path: Path) -> None:
@@ -438,3 +491,42 @@ def test_the_file_of_another_user_is_kept_his(tmp_path: Path) -> None:
     set_password(file, quick("bert"))
     found = file.stat()
     assert (found.st_uid, found.st_gid, found.st_mode & 0o777) == (12345, 12346, 0o600)
+
+
+def test_a_pipe_in_the_place_of_the_login_file_is_refused_and_waited_for_by_nobody(tmp_path: Path) -> None:
+    pipe = tmp_path / "logins"
+    os.mkfifo(pipe, 0o600)
+    with pytest.raises(ConfigError, match=r"panel\.login_file: .*logins"):
+        read_logins(pipe)
+
+
+async def test_a_moment_without_a_free_descriptor_logs_nobody_out(tmp_path: Path) -> None:
+    file = logins(tmp_path, "anna")
+    async with served(login_file=file) as panel, panel.client() as browser:
+        await log_in(browser)
+        session = next(iter(panel.login._sessions.values()))
+        file.touch()
+        free = os.dup(0)
+        os.close(free)
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free, before[1]))
+        try:
+            kept = panel.login.keep(session)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert kept
+        assert (await browser.get("/state")).json()["login"]["user"] == "anna"
+        file.write_text("")
+        assert not panel.login.keep(session)
+
+
+@pytest.mark.parametrize(("n", "r", "fits"), [(1 << 15, 1, True), (1 << 16, 1, False), (1 << 19, 1, False)])
+def test_a_cost_that_no_scrypt_has_is_found_when_the_file_is_read(tmp_path: Path, n: int, r: int, fits: bool) -> None:  # noqa: FBT001
+    file = tmp_path / "logins"
+    file.write_text(f"{Credential('anna', n, r, 1, b'salt-of-a-test', bytes(32))}\n")
+    file.chmod(0o600)
+    if fits:
+        assert not read_logins(file)["anna"].matches(PASSWORD)
+    else:
+        with pytest.raises(ConfigError, match="set this password anew"):
+            read_logins(file)

@@ -28,3 +28,19 @@ def test_what_is_remembered_of_addresses_is_bounded() -> None:
     for number in range(5000):
         pace.takes(f"198.51.{number >> 8}.{number & 255}", 1.0)
     assert len(pace._left) == 1024
+
+
+def test_who_asks_too_often_for_long_is_answered_at_the_pace() -> None:
+    pace = Pace()
+    rate, seconds = 13, 300
+    times = [1000.0 + number / rate for number in range(rate * seconds)]
+    late = [pace.takes(OUTSIDE, now) for now in times if now >= 1000.0]
+    assert abs(sum(late) - (AT_ONCE + A_SECOND * seconds)) <= 1
+    assert sum(late[-rate * 60 :]) >= A_SECOND * 60 - 1
+
+
+def test_this_machine_is_one_client_whatever_its_addresses() -> None:
+    pace = Pace()
+    answered(pace, "127.0.0.1", 100.0)
+    assert not pace.takes("127.9.9.9", 100.0)
+    assert not pace.takes("::1", 100.0)

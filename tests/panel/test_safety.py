@@ -352,3 +352,30 @@ def test_others_are_let_in_only_with_a_login_and_encryption(listen: str, tmp_pat
 def test_a_key_without_a_certificate_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="tls_key"):
         place_of("127.0.0.1:8470", tls_key=tmp_path / "panel.key")
+
+
+async def test_what_another_sites_page_asks_uses_up_nothing_of_its_persons(tmp_path: Path) -> None:
+    async with served(login_file=logins(tmp_path, "anna")) as panel, panel.client() as browser:
+        forged = {"sec-fetch-site": "cross-site", "sec-fetch-mode": "no-cors"}
+        answers = [(await browser.get("/panel.js", headers=forged)).status_code for _ in range(1250)]
+        assert (answers[0], answers[-1]) == (403, 429)
+        assert (await browser.get("/panel.js")).status_code == 200
+        assert (await log_in(browser)).status_code == 200
+
+
+async def test_who_asks_too_often_is_cut_off_as_well(open_panel: Served) -> None:
+    async with open_panel.client() as browser:
+        answers = [await browser.get("/panel.js") for _ in range(1201)]
+    assert [answer.status_code for answer in answers] == [200] * 1200 + [429]
+    assert (answers[0].headers.get("connection"), answers[-1].headers["connection"]) == (None, "close")
+
+
+def test_of_many_cookies_a_few_are_looked_at() -> None:
+    scope = {"method": "GET", "path": "/", "query_string": b"", "headers": [(b"cookie", b"panel=x;" * 5000)] * 2}
+    assert Request.of(scope).cookies("panel") == ["x"] * 8
+
+
+def test_headers_that_come_several_times_are_joined_as_they_came() -> None:
+    headers = [(b"X-A", b"1"), (b"cookie", b"a=1"), (b"x-a", b"2"), (b"Cookie", b"b=2")]
+    scope = {"method": "GET", "path": "/", "query_string": b"", "headers": headers}
+    assert Request.of(scope).headers == {"x-a": "1, 2", "cookie": "a=1; b=2"}

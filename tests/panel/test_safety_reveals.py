@@ -33,11 +33,21 @@ def test_a_line_is_durable_when_it_is_taken_down_and_the_file_has_its_name(tmp_p
     reveals = Reveals(tmp_path, fsync=disk.fsync)
     reveals.add(LINE)
     reveals.add({"user": "bert\n"})
-    first, folder, both = disk.durable
+    first, folder, both, again = disk.durable
     assert json.loads(first) == LINE
-    assert folder == "folder"
+    assert (folder, again) == ("folder", "folder")
     assert [json.loads(line) for line in both.splitlines()] == [LINE, {"user": "bert\n"}]
     assert disk.file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_new_file_in_the_old_ones_place_has_its_name_on_the_disk_too(tmp_path: Path) -> None:
+    disk = Disk(tmp_path / FILE)
+    reveals = Reveals(tmp_path, fsync=disk.fsync)
+    reveals.add(LINE)
+    disk.file.unlink()  # a new one may well get the old one's inode
+    disk.durable.clear()
+    reveals.add(LINE)
+    assert disk.durable[1:] == ["folder"]
 
 
 def test_a_disk_that_fails_is_said(tmp_path: Path) -> None:

@@ -1,7 +1,9 @@
 """What the server shows under TLS: a certificate and its key, from files that are renewed while it runs."""
 
 import logging
+import os
 import ssl
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -90,9 +92,14 @@ def tls_of(certificate: Path, key: Path | None, section: str) -> ssl.SSLContext:
 
 def _check_readable(named: str, path: Path) -> None:
     try:
-        path.open("rb").close()
+        # Who opens a pipe would wait for whoever writes into it.
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        is_file = stat.S_ISREG(os.fstat(descriptor).st_mode)
+        os.close(descriptor)
     except OSError as error:
         raise ConfigError(f"{named} {path}: can't be read: {error.strerror or error}") from error
+    if not is_file:
+        raise ConfigError(f"{named} {path}: is no file")
 
 
 def _stamp(path: Path) -> tuple[int, int, int] | None:
