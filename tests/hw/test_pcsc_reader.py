@@ -247,15 +247,20 @@ async def test_cancelling_a_blocked_wait_leaves_no_thread(running: Pcscd, caplog
     assert caplog.records == []
 
 
+def pcsc_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith("pcsc")]
+
+
 async def test_cancelling_under_a_frozen_daemon_returns_all_the_same(
     running: Pcscd, caplog: pytest.LogCaptureFixture
 ) -> None:
     async with reading(a_reader()) as work:
         await work.is_now(ReaderState.READY)
         running.freeze()
-    assert "left behind" in caplog.text
+    if "left behind" not in caplog.text:  # between two calls to the daemon when it froze
+        await until(lambda: not pcsc_threads())
     running.kill()
-    await until(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("pcsc")])
+    await until(lambda: not pcsc_threads())
 
 
 async def test_a_frozen_daemon_is_missing_and_ready_once_it_goes_on_with_its_card_the_same_tap(
