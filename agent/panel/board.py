@@ -41,6 +41,8 @@ class Glass:
     lines: tuple[str, ...] = ()
     columns: int = 0
     rows: int = 0
+    card: str | None = None
+    """Of whom a peer's words may stand there, before its tap is over: the uid that was last asked about."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +98,11 @@ def board(
     books: Books,
 ) -> Json:
     """Everything but what each client has of its own. `taps` in the order in which they came; the newest goes first."""
-    seen = list(taps)
-    veil = veil_of([*(tap.entry for tap in seen), *(charge.authorization.entry for charge in books.charges)])
+    seen, outlets = list(taps), list(outlets)
+    veil = veil_of(
+        [*(tap.entry for tap in seen), *(charge.authorization.entry for charge in books.charges)],
+        under_way=(outlet.glass.card for outlet in outlets),
+    )
     charges = {charge.session.authorization_id: charge for charge in books.charges}
     references = {number: charge.authorization.entry.authorization_reference for number, charge in charges.items()}
     return {
@@ -108,7 +113,7 @@ def board(
             "status": about.status,
             "policy": {"deadline_ms": about.deadline_ms},
         },
-        "evses": [_evse(outlet, charges, veil) for outlet in outlets],
+        "evses": [_evse(outlet, charges, seen, veil) for outlet in outlets],
         "taps": [_tap(tap, references.get(tap.id), veil) for tap in reversed(seen)],
         "readers": [_reader(reader) for reader in facts.readers],
         "peers": [_peer(peer, latency_ms.get(peer.name)) for peer in facts.peers],
@@ -126,39 +131,89 @@ def moment(at: datetime) -> str:
 Veil = Callable[[str], str]
 
 
-def veil_of(entries: Iterable[Entry]) -> Veil:
-    """Masks these cards' uids in what a peer, or its reference, says of them, however they are spelled there."""
-    uids = {uid for entry in entries for uid in (entry.uid, entry.token_uid) if uid and len(uid) >= SHORTEST}
-    pattern = _pattern_of(frozenset(uids)) if uids else None
-    return (lambda text: text) if pattern is None else lambda text: pattern.sub(_masked, text)
+def veil_of(entries: Iterable[Entry], *, under_way: Iterable[str | None] = ()) -> Veil:
+    """Masks these cards' uids in what a peer, or its reference, says of them, however they are spelled there.
+
+    `under_way` are uids of cards that have no entry yet. What is veiled has as many lines, and none is longer.
+    """
+    uids = {uid for entry in entries for uid in (entry.uid, entry.token_uid)}.union(under_way)
+    return _veil(frozenset(uid for uid in uids if uid is not None and len(_plain(uid)) >= SHORTEST))
 
 
 SHORTEST = 6
-"""Characters of a uid: a shorter one would veil prices and times."""
+"""Letters and digits of a uid: a shorter one would veil prices and times."""
+
+_APART = "[^0-9A-Za-z]{0,3}"
+"""What may stand between two of them: people write dots, two blanks, dashes, and displays begin a new line."""
 
 
-@lru_cache(maxsize=8)
-def _pattern_of(uids: frozenset[str]) -> re.Pattern[str]:
-    """The same cards are looked for several times a second."""
-    spelled = ("[ :-]?".join(map(re.escape, uid)) for uid in sorted(uids, key=len, reverse=True))
-    return re.compile("|".join(spelled), re.IGNORECASE)
+@lru_cache(maxsize=2)
+def _veil(uids: frozenset[str]) -> Veil:
+    """The same cards are looked for several times a second, and mostly in the same texts."""
+    masks = {_plain(uid): masked(uid).upper() for uid in sorted(uids, key=len, reverse=True)}
+
+    @lru_cache(maxsize=256)
+    def veil(text: str) -> str:
+        # A pattern of all of them takes longer to make than all of this; and hardly ever is one there at all.
+        plain = _plain(text)
+        found = tuple(uid for uid in masks if uid in plain)
+        return _pattern_of(found).sub(lambda it: _mask(it[0], masks[_plain(it[0])]), text) if found else text
+
+    return veil
 
 
-def _masked(found: re.Match[str]) -> str:
-    return masked(re.sub("[ :-]", "", found[0]).upper())
+@lru_cache(maxsize=1024)
+def _plain(text: str) -> str:
+    """Its letters and digits, as uids are compared."""
+    return re.sub("[^0-9A-Za-z]+", "", text).upper()
+
+
+@lru_cache(maxsize=32)
+def _pattern_of(uids: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile("|".join(_APART.join(uid) for uid in uids), re.IGNORECASE | re.ASCII)
+
+
+def _mask(found: str, mask: str) -> str:
+    """The mask on the longest of the lines that the number runs over, dots on the others."""
+    parts = found.split("\n")
+    longest = max(range(len(parts)), key=lambda at: len(parts[at]))
+    dots = ["…" if _plain(part) else part for part in parts]
+    if len(mask) <= len(parts[longest]):
+        dots[longest] = mask
+    return "\n".join(dots)
+
+
+def _veiled_glass(glass: Glass, texts: Iterable[str], veil: Veil) -> list[str]:
+    """Veiled as one text: a number may run over two lines, and on where a text that scrolls is cut.
+
+    `texts` are those that may be scrolling through it, whole.
+    """
+    lines = list(glass.lines)
+    if not lines:
+        return lines
+    for text in texts:
+        veiled = veil(text)
+        if veiled == text:
+            continue
+        whole = text.split("\n")
+        for at in range(len(whole) - len(lines) + 1):
+            if whole[at : at + len(lines)] == lines:
+                return veiled.split("\n")[at : at + len(lines)]
+    return veil("\n".join(lines)).split("\n")
 
 
 def _veiled(text: str | None, veil: Veil) -> str | None:
     return None if text is None else veil(text)
 
 
-def _evse(outlet: Outlet, charges: dict[int, Charge], veil: Veil) -> Json:
+def _evse(outlet: Outlet, charges: dict[int, Charge], taps: Sequence[SeenTap], veil: Veil) -> Json:
     facts, glass = outlet.facts, outlet.glass
+    texts = (tap.entry.text for tap in reversed(taps) if tap.entry.evse_uid == facts.uid)
     return {
         "uid": facts.uid,
         "phase": facts.phase,
         "live": facts.is_live,
-        "display": {"lines": [veil(line) for line in glass.lines], "columns": glass.columns, "rows": glass.rows},
+        "display": {"lines": _veiled_glass(glass, texts, veil), "columns": glass.columns, "rows": glass.rows},
         "signal": outlet.signal.value if outlet.signal else None,
         "plug": outlet.plug.value,
         "relay": "closed" if facts.relay_closed else "open",
@@ -255,7 +310,7 @@ def _session(charge: Charge, veil: Veil) -> Json:
         "reference": _veiled(charge.authorization.entry.authorization_reference, veil),
         "delivery": _delivery(charge),
         "problem": _veiled(charge.problem, veil),
-        "cdr": _cdr(_billed(charge)),
+        "cdr": _cdr(_billed(charge), veil),
         "no_cdr": _veiled(session.no_cdr, veil),
     }
 
@@ -269,11 +324,12 @@ def _delivery(charge: Charge) -> str | None:
     return "rejected" if charge.problem else "told"
 
 
-def _cdr(record: CdrRecord | None) -> Json | None:
+def _cdr(record: CdrRecord | None, veil: Veil) -> Json | None:
     if record is None:
         return None
     state = "parked" if record.parked else "due" if record.acknowledged_at is None else "acknowledged"
-    return {"id": record.cdr.cdr_id, "state": state, "problem": record.problem, "credited_by": record.credited_by}
+    problem = _veiled(record.problem, veil)
+    return {"id": record.cdr.cdr_id, "state": state, "problem": problem, "credited_by": record.credited_by}
 
 
 def _billed(charge: Charge) -> CdrRecord | None:

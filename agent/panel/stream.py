@@ -7,9 +7,10 @@ slow or dead browser costs one pending state. Nothing is looked at while nobody 
 import asyncio
 import contextlib
 import logging
+import math
 from collections.abc import Awaitable, Callable
+from traceback import walk_tb
 
-from agent.errors import StoreError
 from agent.ocpi.server.asgi import Receive, Send
 from agent.panel.exchange import every_header, until_gone
 
@@ -30,6 +31,12 @@ SETTLE_S = 0.03
 
 FRESH_S = 0.2
 """A state younger than this is given again to whoever asks for one."""
+
+SAID_AGAIN_S = 60.0
+"""Between two times that the same fault is logged: looking goes on several times a second, and fails each time."""
+
+_FAULT = b'"fault":"what the charge point does cannot be shown now: its log says why"}'
+"""In the place of a state's end: all else in it is as of its `at`, and nothing where there was no state before."""
 
 _AT_ONCE = 4
 """Clients that are woken before anything else has its turn: a tap that comes meanwhile waits for no more of them."""
@@ -57,7 +64,7 @@ class Stream:
         look_s: float = LOOK_S,
         fresh_s: float = FRESH_S,
     ) -> None:
-        """`look` must not raise for what it looks at."""
+        """What `look` raises is a fault of the page: it is logged, and every client is told that there is one."""
         self._look = look
         self._most = most
         self._every_s = every_s
@@ -67,6 +74,9 @@ class Stream:
         self._changed = asyncio.Event()
         self._watched = asyncio.Event()
         self._looking = asyncio.Lock()
+        self._seen = b"}"
+        self._faults: dict[tuple[object, ...], float] = {}
+        """When each was logged last, by what it is and where."""
         self._newest = b""
         self._looked_at: float | None = None
         self._is_closed = False
@@ -92,9 +102,8 @@ class Stream:
             while True:
                 await self._watched.wait()
                 self._changed.clear()
-                with contextlib.suppress(StoreError):  # it is in the log, and looked again soon
-                    await self._refresh(max_age_s=0.0)
-                    await self._wake()
+                await self._refresh(max_age_s=0.0)
+                await self._wake()
                 await self._pause()
         finally:
             self._is_closed = True
@@ -106,7 +115,7 @@ class Stream:
         await self._watched.wait()
 
     async def newest(self) -> bytes:
-        """A state that is hardly older than now, whoever asks how often."""
+        """A state that is hardly older than now, whoever asks how often; or the last one there was, and its `fault`."""
         await self._refresh(max_age_s=self._fresh_s)
         return self._newest
 
@@ -138,23 +147,30 @@ class Stream:
             leaving.cancel()
             await asyncio.wait({leaving})
 
-    async def _seen(self) -> bytes:
-        """What is to be seen now; as before where looking has failed: one bad record makes a page stale, no more."""
+    async def _look_now(self) -> bytes:
+        """What is to be seen; what was seen before, and that it is no more than that, where looking has failed."""
         try:
-            return await self._look()
-        except StoreError:
-            raise
-        except Exception:
-            log.exception("the panel can't look at the charge point now")
-            if not self._newest:
-                raise StoreError("what the page shows can't be made now, see the log") from None
-            return self._newest
+            self._seen = await self._look()
+        except Exception as error:
+            if self._is_to_be_said(error):
+                log.exception("the panel can't look at the charge point now; it goes on trying")
+            before = self._seen[:-1]
+            return before + (b"," if before else b"") + _FAULT
+        return self._seen
+
+    def _is_to_be_said(self, error: Exception) -> bool:
+        frame, line = list(walk_tb(error.__traceback__))[-1]
+        fault, now = (type(error), frame.f_code, line), asyncio.get_running_loop().time()
+        if now - self._faults.get(fault, -math.inf) < SAID_AGAIN_S:
+            return False
+        self._faults[fault] = now
+        return True
 
     async def _refresh(self, *, max_age_s: float) -> None:
         async with self._looking:
             now = asyncio.get_running_loop().time()
             if self._looked_at is None or now - self._looked_at >= max_age_s:
-                self._newest = await self._seen()
+                self._newest = await self._look_now()
                 self._looked_at = asyncio.get_running_loop().time()
 
     async def _wake(self) -> None:

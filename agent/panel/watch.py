@@ -6,7 +6,7 @@ Every method here is called on a tap's way. It takes note and returns; who looks
 import logging
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import wraps
 from typing import ParamSpec
 
@@ -84,7 +84,7 @@ class Watch:
 
         @harmless
         def shown(lines: Sequence[str]) -> None:
-            notes.glass = Glass(tuple(lines), display.columns, display.rows)
+            notes.glass = replace(notes.glass, lines=tuple(lines), columns=display.columns, rows=display.rows)
             self._on_change()
 
         return _WatchedDisplay(display, shown)
@@ -101,8 +101,8 @@ class Watch:
         return _NotedSignal(told)
 
     def backend(self, backend: Backend) -> Backend:
-        """Asks as this one does; how long each peer took is noted."""
-        return _TimedBackend(backend, self.latency_ms)
+        """Asks as this one does; which card is asked about where is noted, and how long each peer took."""
+        return _WatchedBackend(backend, self._asked, self._answered)
 
     @harmless
     def read(self, evse_uid: str, reading: MeterReading) -> None:
@@ -118,7 +118,12 @@ class Watch:
             self._unrecorded = min(self._unrecorded - 1, -int(tap.entry.tapped_at.timestamp() * 1000))
             number = self._unrecorded
         total_ms = max(0.0, (tap.switched_at - tap.tap.at) * 1000)
-        self._taps.append(SeenTap(number, tap.entry, tap.times, total_ms))
+        seen = SeenTap(number, tap.entry, tap.times, total_ms)
+        ids = [one.id for one in self._taps]
+        if number in ids:
+            self._taps[ids.index(number)] = seen  # its record was recalled before it was over
+        else:
+            self._taps.append(seen)
         self._on_change()
 
     def recall(self, records: Sequence[Recorded]) -> None:
@@ -128,6 +133,19 @@ class Watch:
         room = TAPS - len(self._taps)
         self._taps.extendleft(before[:room])
         self._on_change()
+
+    @harmless
+    def _asked(self, question: Question) -> None:
+        # What its owner says of the card stands on the glass before the tap is over.
+        for evse_uid in question.location.evse_uids:
+            notes = self._of(evse_uid)
+            notes.glass = replace(notes.glass, card=question.uid)
+
+    @harmless
+    def _answered(self, answers: Answers) -> None:
+        for answer in answers.given:
+            if answer.elapsed_s > 0 and answer.outcome not in _UNANSWERED:
+                self.latency_ms[answer.peer] = answer.elapsed_s * 1000
 
     def _of(self, evse_uid: str) -> _Notes:
         return self._evses.setdefault(evse_uid, _Notes())
@@ -172,18 +190,22 @@ _UNANSWERED = frozenset({Outcome.BREAKER_OPEN, Outcome.UNREACHABLE, Outcome.TIME
 """What took a time, too, but brought nothing."""
 
 
-class _TimedBackend:
-    def __init__(self, backend: Backend, latency_ms: dict[str, float]) -> None:
+class _WatchedBackend:
+    def __init__(
+        self, backend: Backend, asked: Callable[[Question], None], answered: Callable[[Answers], None]
+    ) -> None:
         self._backend = backend
-        self._latency_ms = latency_ms
+        self._asked = asked
+        self._answered = answered
 
     async def ask(self, question: Question, until: float) -> Answers:
+        self._asked(question)
         answers = await self._backend.ask(question, until)
-        for answer in answers.given:
-            if answer.elapsed_s > 0 and answer.outcome not in _UNANSWERED:
-                self._latency_ms[answer.peer] = answer.elapsed_s * 1000
+        self._answered(answers)
         return answers
 
 
-def _fits(display: _WatchedDisplay, signal: _NotedSignal, backend: _TimedBackend) -> tuple[Display, Indicator, Backend]:
+def _fits(
+    display: _WatchedDisplay, signal: _NotedSignal, backend: _WatchedBackend
+) -> tuple[Display, Indicator, Backend]:
     return display, signal, backend

@@ -275,6 +275,93 @@ def test_a_document_that_can_not_be_read_costs_the_page_no_more_than_the_price()
     assert (session["cost"], session["energy_wh"]) == (None, 1234)
 
 
+# ---- cards in peers' words
+
+LONG = Uid("04A1B2C3D4E59F112233")
+
+
+def shown(entry: Entry, *lines: str, columns: int = 16, rows: int = 4, card: str | None = None) -> list[str]:
+    """What the page's glass has of these lines, with that card's tap among the last ones."""
+    outlet = Outlet(EVSE, Plug.OUT, Glass(lines, columns, rows, card), Signal.REFUSED, None)
+    lines_shown: list[str] = made(outlets=(outlet,), taps=(SeenTap(12, entry),))["evses"][0]["display"]["lines"]
+    return lines_shown
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "04A1B2C3D4E59F", "04a1b2c3d4e59f", "04.A1.B2.C3.D4.E5.9F", "04_A1_B2_C3_D4_E5_9F", "0x04A1B2C3D4E59F",
+        "04, A1, B2, C3, D4, E5, 9F", "04  A1  B2  C3  D4  E5  9F", "04 - A1 - B2 - C3 - D4 - E5 - 9F",
+        "04\u00a0A1\u00a0B2\u00a0C3\u00a0D4\u00a0E5\u00a09F", "04\u2013A1\u2013B2\u2013C3\u2013D4\u2013E5\u20139F",
+        "04A1B2C3\nD4E59F",
+    ],
+)  # fmt: skip
+def test_a_number_is_masked_however_it_is_spelled(spelled: str) -> None:
+    [tap] = made(taps=(SeenTap(12, replace(ENTRY, detail=f"no card {spelled} here")),))["taps"]
+    assert "B2" not in tap["why"].upper()
+    assert tap["why"].startswith("no card ")
+    assert tap["why"].endswith(" here")
+
+
+def test_what_only_looks_like_a_number_stays() -> None:
+    veil = veil_of([replace(ENTRY, uid="04A1B2C3"), replace(ENTRY, uid="12-34")])
+    assert veil("04 A1 B2 and then C3; 12-34") == "04 A1 B2 and then C3; 12-34"
+
+
+def test_a_number_of_letters_that_fold_in_no_other_alphabet_is_all_that_is_masked() -> None:
+    veil = veil_of([replace(ENTRY, uid="KISSES")])
+    assert veil("kisses, \u212aISSES, ki\u017f\u017fes") == "…ES, \u212aISSES, ki\u017f\u017fes"
+
+
+def test_what_a_peer_says_of_a_cdr_is_masked_as_what_it_says_of_a_session() -> None:
+    said = "2001: Token 04 A1 B2 C3 D4 E5 9F is not one of ours"
+    rejected = replace(CHARGE, cdrs=(CdrRecord(1, CDR, parked=True, problem=said),))
+    [session] = made(books=Books((rejected,)))["sessions"]
+    assert session["cdr"]["problem"] == "2001: Token 04A1…9F is not one of ours"
+
+
+@pytest.mark.parametrize(
+    ("uid", "lines", "veiled"),
+    [
+        (Uid("0104A1B2C3"), ("Your card 01 04", "A1 B2 C3 is", "blocked"), ["Your card …", "…C3 is", "blocked"]),
+        (LONG, ("Card", "04A1B2C3D4E59F11", "2233 is blocked"), ["Card", "04A1…33", "… is blocked"]),
+        (LONG, ("04 A1 B2", "C3 D4 E5", "9F 11 22", "33"), ["04A1…33", "…", "…", "…"]),
+        (Uid("04A1B2C3"), ("Card 04A1B2C3", "04A1B2C3"), ["Card …C3", "…C3"]),
+        (UID, ("04A1B", "2C3D4", "E59F"), ["…", "…", "…"]),
+    ],
+)
+def test_a_number_that_runs_over_lines_is_masked_in_each_and_the_lines_stay(
+    uid: Uid, lines: tuple[str, ...], veiled: list[str]
+) -> None:
+    entry = replace(ENTRY, uid=uid, text="\n".join(lines))
+    assert shown(entry, *lines) == veiled
+    assert made(taps=(SeenTap(12, entry),))["taps"][0]["text"].split("\n") == veiled
+    assert all(len(after) <= len(before) for before, after in zip(lines, veiled, strict=True))
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_a_number_of_which_a_part_has_scrolled_away_is_masked_in_what_is_left(at: int) -> None:
+    lines = ("Blocked: 04 A1", "B2 C3 D4 E5 9F", "Please call", "0800 123456")
+    window = lines[at : at + 2]
+    entry = replace(ENTRY, text="\n".join(lines))
+    assert shown(entry, *window, rows=2) == ["Blocked: …", "04A1…9F", *lines[2:]][at : at + 2]
+
+
+def test_a_glass_of_which_nobody_knows_more_is_shown_as_it_is() -> None:
+    assert shown(ENTRY) == []
+    assert shown(ENTRY, "Charging", "", "0.1 kWh") == ["Charging", "", "0.1 kWh"]
+
+
+def test_a_number_is_masked_on_the_glass_while_its_tap_is_not_over() -> None:
+    assert shown(replace(ENTRY, uid="AABBCCDDEEFF00"), "Blocked:", UID) == ["Blocked:", UID], "of nobody's card"
+    assert shown(replace(ENTRY, uid="AABBCCDDEEFF00"), "Blocked:", UID, card=UID) == ["Blocked:", "04A1…9F"]
+
+
+def test_the_same_cards_are_looked_for_without_beginning_anew() -> None:
+    assert veil_of([ENTRY]) is veil_of([ENTRY, ENTRY])
+    assert veil_of([ENTRY], under_way=[None, UID]) is veil_of([ENTRY])
+
+
 # ---- what it is made into
 
 
@@ -397,6 +484,30 @@ def test_uid_that_a_peer_writes_is_masked_wherever_it_stands() -> None:
     assert veil("Card 04:A1:B2:C3:D4:E5:F6 ok, 04 a1 b2 c3 d4 e5 f6") == "Card 04A1…F6 ok, 04A1…F6"
     assert veil("no number, 1234 Wh") == "no number, 1234 Wh"
     assert veil_of([replace(ENTRY, uid="1234")])("1234 Wh") == "1234 Wh"
+
+
+async def test_card_that_is_asked_about_is_noted_at_its_evse_before_the_answer() -> None:
+    watch = Watch(Changes())
+    display = watch.displays("E1", RealDisplay())
+    display.show(["One moment"])
+    noted: list[Glass] = []
+
+    class Asked(AnsweringBackend):
+        async def ask(self, question: Question, until: float) -> Answers:
+            noted.extend((watch.glass("E1"), watch.glass("E2")))
+            return await super().ask(question, until)
+
+    await watch.backend(Asked()).ask(Question(UID, LocationReferences("LOC1", ("E1",)), "c"), 1.0)
+    display.show(["Blocked:", UID])
+    assert noted == [Glass(("One moment",), 16, 2, UID), Glass()]
+    assert watch.glass("E1") == Glass(("Blocked:", UID), 16, 2, UID)
+
+
+def test_tap_that_was_recalled_before_it_was_over_is_kept_once() -> None:
+    watch = Watch(Changes())
+    watch.recall([Recorded(8, ENTRY), Recorded(7, ENTRY)])
+    watch.settled(settled(UID, 7))
+    assert [(tap.id, tap.times) for tap in watch.taps] == [(7, TIMES), (8, None)]
 
 
 def test_fault_in_taking_note_harms_nobody(caplog: pytest.LogCaptureFixture) -> None:

@@ -43,9 +43,12 @@ class Source:
 
     number: int = 0
     looks: int = 0
+    fails: bool = False
 
     async def look(self) -> bytes:
         self.looks += 1
+        if self.fails:
+            raise KeyError("a record that nobody foresaw")
         return b'"n":%d}' % self.number
 
 
@@ -124,6 +127,19 @@ async def test_a_client_that_may_not_watch_gets_nothing() -> None:
     async with stream_of(source) as stream, watching(stream, client, head=None):
         await until(lambda: stream.clients == 0 and source.looks > 0)
     assert client.sent == []
+
+
+async def test_a_client_is_told_that_what_it_is_sent_is_as_before() -> None:
+    source, client = Source(number=7), Client()
+    client.takes.set()
+    async with stream_of(source) as stream, watching(stream, client):
+        await until(lambda: bool(client.sent))
+        source.fails = True
+        stream.changed()
+        await until(lambda: b'data: {"h":1,"n":7,"fault":"' in client.sent[-1])
+        source.fails, source.number = False, 8
+        stream.changed()
+        await until(lambda: newest_is(client, 8))
 
 
 # ---- when it looks

@@ -42,8 +42,11 @@ export function drawReaders(board) {
 
 export function drawList(board) {
   const { tokens, oldest_sync_s: age } = board.whitelist;
-  const synced = age === null || age === undefined ? "never synced completely" : `oldest list ${span(age)} old`;
-  say(byId("list-state"), `${count(tokens)} ${tokens === 1 ? "card" : "cards"} · ${synced}`);
+  const never = board.peers.filter((peer) => !peer.synced_at && peer.breaker !== "off").map((peer) => peer.name);
+  const isNone = age === null || age === undefined;
+  const synced = isNone ? "never synced completely" : `oldest list ${span(age)} old`;
+  const missing = never.length && !isNone ? ` · never synced completely: ${never.join(", ")}` : "";
+  say(byId("list-state"), `${count(tokens)} ${tokens === 1 ? "card" : "cards"} · ${synced}${missing}`);
 }
 
 export function drawSessions(board) {

@@ -23,7 +23,8 @@ export function drawChargers(board, world) {
 function make(evse) {
   const card = byId("evse-template").content.firstElementChild.cloneNode(true);
   const name = card.querySelector(".evse-name");
-  name.id = `evse-${evse.uid.replace(/[^A-Za-z0-9]/g, "-")}`;
+  // Like no id of the page's own, and another one for each uid.
+  name.id = `name-of-${evse.uid.replace(/[^A-Za-z0-9]/g, (other) => `_${other.codePointAt(0).toString(16)}_`)}`;
   card.setAttribute("aria-labelledby", name.id);
   card.dataset.evse = evse.uid;
   return card;

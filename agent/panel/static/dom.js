@@ -28,24 +28,26 @@ export function show(node, visible) {
   mark(node, "hidden", visible ? null : "");
 }
 
-/** One child per item, by its key: kept where it was, made where it is new, gone where its item has gone. */
+/** One child per key, of the first item that has it: kept where it was, made where it is new, gone where that has gone. */
 export function fill(parent, items, keyOf, make, update) {
   const known = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  const seen = new Set();
   let after = null;
   for (const item of items) {
     const key = String(keyOf(item));
+    if (seen.has(key)) continue;
+    seen.add(key);
     let child = known.get(key);
     if (!child) {
       child = make(item);
       child.dataset.key = key;
     }
-    known.delete(key);
     update?.(child, item);
     const place = after ? after.nextSibling : parent.firstChild;
     if (place !== child) parent.insertBefore(child, place);
     after = child;
   }
-  for (const child of known.values()) child.remove();
+  while (after ? after.nextSibling : parent.firstChild) parent.lastChild.remove();
 }
 
 /** Longer values have a line of their own. */

@@ -6,6 +6,8 @@
 const STALE_MS = 4000;
 /** A stream may end and go on in a new one, as when the agent starts again: so long nobody is alarmed. */
 const BROKEN_MS = 1500;
+/** What is known to be no silence. */
+const REFUSED = new Set(["full", "busy"]);
 const RETRY_MS = [200, 500, 1000, 2000, 4000];
 
 const heard = new Set();
@@ -15,10 +17,10 @@ let retry = 0;
 let lastAt = null; // performance.now() of the newest state
 let brokenAt = null; // and of the stream's end, if none has come since
 let askedAt = 0; // and of the newest attempt
-let token = "";
 
-/** Where the link stands: `state` is one of waiting, live, lost, full, login. */
-export const link = { state: "waiting", board: null };
+/** Where the link stands: `state` is one of waiting, live, lost, full, busy, fault, login. `login` and `token` are the
+ * newest that were told, `board` is the newest state with anything in it. */
+export const link = { state: "waiting", board: null, login: null, token: "" };
 
 /** Be told of every state and of every change of the link. */
 export function listen(hear) {
@@ -35,9 +37,14 @@ function take(board) {
   lastAt = performance.now();
   brokenAt = null;
   attempt = 0;
-  token = board.token ?? token;
-  link.board = board;
-  tell("live");
+  meet(board);
+  if (board.evses || !board.fault) link.board = board;
+  tell(board.fault ? "fault" : "live");
+}
+
+function meet(body) {
+  link.token = body?.token ?? link.token;
+  link.login = body?.login ?? link.login;
 }
 
 function lose(state = "lost") {
@@ -65,19 +72,21 @@ async function failed(mine) {
   const wait = RETRY_MS[Math.min(attempt++, RETRY_MS.length - 1)];
   clearTimeout(retry);
   retry = setTimeout(connect, wait * (0.75 + Math.random() / 2));
+  const user = link.login?.user;
   const state = await why();
-  if (mine !== source || state === "lost") return;
+  if (mine !== source) return;
   if (state === "login") clearTimeout(retry);
-  lose(state);
+  // A stream may begin anew at once: `lost` is told when it has not. Who is logged in may be another one already.
+  const next = state === "lost" && !REFUSED.has(link.state) ? link.state : state;
+  if (next !== link.state || user !== link.login?.user) tell(next);
 }
 
 /** An event stream does not say why it was refused; other requests do. */
 async function why() {
   const { status, body } = await ask("/state");
-  if (status === 401 || (status === 200 && body?.login?.needed && !body.login.user)) {
-    token = body?.token ?? token;
-    return "login";
-  }
+  meet(body);
+  if (status === 401 || (status === 200 && body?.login?.needed && !body.login.user)) return "login";
+  if (status === 429) return "busy";
   return status === 200 && (await isFull()) ? "full" : "lost";
 }
 
@@ -96,8 +105,8 @@ async function isFull() {
 setInterval(() => {
   if (link.state === "login" || source === null) return;
   const now = performance.now();
-  if (brokenAt !== null && now - brokenAt > BROKEN_MS) lose();
-  const since = link.state === "live" ? lastAt : askedAt;
+  if (brokenAt !== null && now - brokenAt > BROKEN_MS && !REFUSED.has(link.state)) lose();
+  const since = link.state === "live" || link.state === "fault" ? lastAt : askedAt;
   if (now - since < STALE_MS || source.readyState === EventSource.CLOSED) return;
   // Nothing comes, and no error: whoever was at the other end may be gone without a word.
   lose();
@@ -138,19 +147,22 @@ function parsed(text) {
 
 /** Send something, with the token that only this page knows. */
 export async function send(path, body, limitMs) {
+  const { token, login } = link;
   const answer = await post(path, body, limitMs);
   if (answer.status !== 403) return answer;
   // An agent that has started again knows another token than the page.
-  const fresh = (await ask("/state")).body?.token;
-  if (!fresh || fresh === token) return answer;
-  token = fresh;
+  const fresh = (await ask("/state")).body;
+  if (!fresh?.token || fresh.token === token) return answer;
+  // What one user has clicked is not done in another's name.
+  if (login?.user && login.user !== fresh.login?.user) return answer;
+  link.token = fresh.token;
   return post(path, body, limitMs);
 }
 
 function post(path, body, limitMs) {
   const isForm = body instanceof URLSearchParams;
   const type = isForm ? "application/x-www-form-urlencoded" : "application/json";
-  const headers = { "Content-Type": type, "X-Panel-Token": token };
+  const headers = { "Content-Type": type, "X-Panel-Token": link.token };
   return ask(path, { method: "POST", headers, body: isForm ? body : JSON.stringify(body ?? {}) }, limitMs);
 }
 

@@ -5,15 +5,31 @@ import { drawChargers, replay } from "./chargers.js";
 import { byId, mark, say, show } from "./dom.js";
 import { connect, link, listen, send, trouble } from "./link.js";
 import { startLookup } from "./lookup.js";
-import { drawTaps, startTaps } from "./taps.js";
+import { drawTaps, forgetRevealed, startTaps } from "./taps.js";
 import { clock, span } from "./words.js";
 import { drawPlugs, startWorld, takeDrops, world } from "./world.js";
 
-const LINK_WORDS = { waiting: "Connecting…", live: "Live", lost: "Connection lost", full: "Too many pages", login: "Log in" };
+const LINK_WORDS = {
+  waiting: "Connecting…",
+  live: "Live",
+  lost: "Connection lost",
+  full: "Too many pages",
+  busy: "Too many requests",
+  fault: "Fault of the page",
+  login: "Log in",
+};
+const AWAY = {
+  lost: "The charge point does not answer. Trying again.",
+  full: "The charge point shows this page to as many browsers as it can. Close one of them.",
+  busy: "The charge point was asked too often from here, and lets this page wait. Trying again.",
+  fault: "The charge point answers, but what it does cannot be shown now: its log says why. Trying again.",
+};
 
 let lostSince = null;
 let worldStarted = false;
 let shown = false;
+/** Of whose login it was shown; null without one. */
+let shownTo = null;
 /** Somebody logs out; else a session that ends was ended by the charge point, and whoever comes back is told so. */
 let isLeaving = false;
 const ENDED = "session-ended";
@@ -23,6 +39,7 @@ let isEntering = false;
 function drawBoard() {
   const board = link.board;
   if (!board || (board.login?.needed && !board.login.user)) return;
+  if (!shown) shownTo = link.login?.user ?? null;
   shown = true;
   show(byId("board"), true);
   drawChargers(board, world);
@@ -42,11 +59,15 @@ function drawBoard() {
 
 function hear() {
   mark(document.body, "data-link", link.state);
+  mark(document.body, "data-away", link.state in AWAY);
+  if (link.state !== "live") forgetRevealed();
   say(byId("link-words"), link.state === "live" && world?.power === false ? "Without power" : LINK_WORDS[link.state]);
-  const needsLogin = link.state === "login" || (link.state === "live" && link.board.login?.needed && !link.board.login.user);
+  const user = link.login?.user ?? null;
+  const needsLogin = link.state === "login" || (link.login?.needed && !user);
   // Who comes next is to find nothing of who was here: no revealed number above all.
-  if (needsLogin && shown) {
-    if (!isLeaving) sessionStorage.setItem(ENDED, "yes");
+  if (shown && (needsLogin || user !== shownTo)) {
+    if (needsLogin && !isLeaving) sessionStorage.setItem(ENDED, "yes");
+    forgetRevealed();
     return location.reload();
   }
   show(byId("login"), needsLogin);
@@ -73,14 +94,12 @@ function live() {
 
 /** Told once, loudly; that it goes on is for the eyes only. */
 function away() {
-  if (link.state === "waiting" || link.state === "login") return show(byId("lost"), false);
+  if (!(link.state in AWAY)) return show(byId("lost"), false);
+  // It may be one that this page has not shown yet.
+  if (link.state === "fault") drawBoard();
   lostSince ??= performance.now();
   const at = link.board ? ` What you see below was true at ${clock(link.board.at)} and may no longer be.` : "";
-  const why =
-    link.state === "full"
-      ? "The charge point shows this page to as many browsers as it can. Close one of them."
-      : `The charge point does not answer. Trying again.${at}`;
-  say(byId("lost"), `${LINK_WORDS[link.state]}. ${why}`);
+  say(byId("lost"), `${LINK_WORDS[link.state]}. ${AWAY[link.state]}${at}`);
   show(byId("lost"), true);
 }
 

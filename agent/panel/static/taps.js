@@ -1,6 +1,6 @@
 // The last cards: what each came to, why, who decided, and where its time went.
 import { byId, el, fill, mark, say, show } from "./dom.js";
-import { send, trouble } from "./link.js";
+import { link, send, trouble } from "./link.js";
 import { clock, ms, reasonWords, SOURCES } from "./words.js";
 
 /** In the order of a tap's way. What is left of its total is the way from the reader, and waiting in between. */
@@ -15,7 +15,11 @@ const STAGES = [
 /** So many are shown without being asked for more; panel.css hides the others. */
 const NEWEST = 6;
 
+/** So long a number stands there in clear: time to write it down, and whoever needs it again is on record again. */
+const REVEALED_MS = 120_000;
+
 const revealed = new Map();
+let newest = null;
 
 /** What is there before the first tap: the colours explained, and the way to older cards. */
 export function startTaps() {
@@ -32,9 +36,29 @@ export function startTaps() {
 }
 
 export function drawTaps(board) {
+  newest = board;
+  for (const [id, one] of revealed) {
+    if (!isStillShown(one)) revealed.delete(id);
+  }
   show(byId("no-taps"), board.taps.length === 0);
   show(byId("more-taps"), board.taps.length > NEWEST);
   fill(byId("taps"), board.taps, (tap) => tap.id, make, (row, tap) => draw(row, tap, board));
+}
+
+/** To whom it was shown, and no longer than it is known that he is still there. The clock may be set, or sleep: by that
+ * much it is forgotten sooner. */
+function isStillShown({ user, token, at }) {
+  const isTheirs = user === link.login?.user && token === link.token;
+  return isTheirs && isLooking() && Math.abs(Date.now() - at) < REVEALED_MS;
+}
+
+const isLooking = () => link.state === "live" && document.visibilityState === "visible";
+
+/** Every number is masked again, at once. */
+export function forgetRevealed() {
+  if (revealed.size === 0) return;
+  revealed.clear();
+  drawTaps(newest);
 }
 
 /** Milliseconds by stage, the remainder of the total being the reader's. */
@@ -71,7 +95,7 @@ function draw(row, tap, board) {
   const part = (name) => row.querySelector(name);
   mark(row, "data-verdict", tap.verdict);
   say(part(".verdict"), tap.verdict);
-  say(part(".uid"), revealed.get(tap.id) ?? tap.uid);
+  say(part(".uid"), revealed.get(tap.id)?.uid ?? tap.uid);
   say(part(".tap-where"), `${tap.evse ?? "no EVSE"} · ${tap.reader}`);
   say(part("time"), clock(tap.at, board.at));
   say(part(".screen"), tap.text);
@@ -120,15 +144,19 @@ function drawTimes(row, tap) {
 }
 
 async function reveal(row, tap) {
+  const user = link.login?.user;
   const answer = await send("/reveal", { tap: tap.id });
   const wrong = row.querySelector(".trouble");
   if (answer.status !== 200) {
     say(wrong, trouble(answer));
     return;
   }
-  revealed.set(tap.id, answer.body.uid);
+  if (user !== link.login?.user || !isLooking()) {
+    say(wrong, "Not shown: the page was not live when it came.");
+    return;
+  }
+  revealed.set(tap.id, { uid: answer.body.uid, user, token: link.token, at: Date.now() });
   say(wrong, "");
-  say(row.querySelector(".uid"), answer.body.uid);
-  show(row.querySelector(".reveal"), false);
+  drawTaps(newest);
   row.querySelector(".uid").focus();
 }

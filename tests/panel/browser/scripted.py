@@ -39,6 +39,8 @@ class Script:
         self.goes = asyncio.Event()
         """Cleared, the server keeps its connections open and says nothing more."""
         self.goes.set()
+        self.fault: Exception | None = None
+        """What looking at the charge point fails with."""
         self.url = ""
         self.stream = Stream(self.look)
         self.login: Login | None = None
@@ -56,6 +58,8 @@ class Script:
     async def look(self) -> bytes:
         """The state, as `Stream` wants it."""
         await self.goes.wait()
+        if self.fault is not None:
+            raise self.fault
         return json_bytes(self.board)[1:]
 
     async def explain(self, uid: str) -> object:

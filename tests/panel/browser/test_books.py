@@ -94,6 +94,39 @@ async def test_a_peer_shows_state_latency_and_breaker(browser: Browser) -> None:
         await expect(third).to_contain_text("rejects our credentials")
 
 
+async def test_a_peer_that_was_asked_in_vain_is_not_called_one_that_nobody_has_asked(browser: Browser) -> None:
+    async with (
+        served(Script(board(peers=[peer(latency_ms=None)]))) as script,
+        opened(browser, script.url) as (page, _),
+    ):
+        await expect(page.locator("#peers .row")).to_contain_text("no answer to a card yet")
+
+
+async def test_a_list_that_was_never_synced_is_named_beside_the_age_of_the_others(browser: Browser) -> None:
+    peers = [peer(), peer(name="hub", synced_at=None), peer(name="roaming", synced_at=None)]
+    async with served(Script(board(peers=peers))) as script, opened(browser, script.url) as (page, _):
+        state = page.locator("#list-state")
+        await expect(state).to_have_text("1,234 cards · oldest list 3 min old · never synced completely: hub, roaming")
+        script.board["peers"] = [peer()]
+        await expect(state).to_have_text("1,234 cards · oldest list 3 min old")
+        script.board |= {"peers": peers[1:], "whitelist": {"tokens": 0, "oldest_sync_s": None}}
+        await expect(state).to_have_text("0 cards · never synced completely")
+
+
+async def test_a_tap_that_comes_twice_in_a_state_is_shown_once(browser: Browser) -> None:
+    twice = [tap(id=12), tap(id=11), tap(id=12), tap(id=10)]
+    async with served(Script(board(taps=twice))) as script, opened(browser, script.url) as (page, _):
+        await expect(page.locator(".tap")).to_have_count(3)
+        for version in ("0.2.0", "0.3.0"):
+            script.board["agent"]["version"] = version
+            await expect(page.locator("#agent")).to_contain_text(version)
+            assert await page.locator(".tap").evaluate_all("all => all.map(one => one.dataset.key)") == [
+                "12",
+                "11",
+                "10",
+            ]
+
+
 async def test_sessions_show_delivery_and_reference(browser: Browser) -> None:
     async with served(Script(busy())) as script, opened(browser, script.url) as (page, _):
         running, told, due = (page.locator(".session").nth(number) for number in range(3))
@@ -135,7 +168,7 @@ async def test_what_the_charge_point_says_of_a_uid_that_it_does_not_take_is_show
     async with served(script), opened(browser, script.url) as (page, _):
         await page.get_by_label("What would happen to a card?").fill("00 00 00 00")
         await page.get_by_role("button", name="Explain").click()
-        await expect(page.locator("#lookup-answer")).to_have_text("the uid is all zeros")
+        await expect(page.locator("#lookup-answer")).to_have_text("The uid is all zeros.")
 
 
 async def test_a_random_uid_says_which_readers_refuse_it(browser: Browser) -> None:

@@ -121,3 +121,17 @@ async def test_an_evse_that_has_told_nothing_yet_is_dark(browser: Browser) -> No
         await expect(page.locator(".evse .facts")).to_contain_text("no sensor tells")
         assert await lines(page) == [" " * 20] * 2
         assert watched.complaints == []
+
+
+async def test_no_name_of_a_charge_point_is_taken_for_a_part_of_the_page(browser: Browser) -> None:
+    named = ("template", "s", "A*1", "A-1")
+    async with (
+        served(Script(board(evses=[evse(uid="template")]))) as script,
+        opened(browser, script.url) as (page, seen),
+    ):
+        await expect(page.locator(".evse")).to_have_count(1)
+        script.board["evses"] = [evse(uid=uid) for uid in named]
+        await expect(page.locator(".evse")).to_have_count(4)
+        for uid in named:
+            await expect(page.get_by_role("article", name=uid, exact=True)).to_be_visible()
+        assert seen.complaints == []

@@ -8,9 +8,16 @@ from playwright.async_api import Browser, Page, expect
 from tests.panel.browser.boards import busy
 from tests.panel.browser.chrome import opened
 from tests.panel.browser.scripted import Script, served
+from tests.panel.browser.test_access import findings
 from tests.scenario.world import until
 
 HANG_S = 60.0
+
+WATCH_LINKS = (
+    "window.links = []; new MutationObserver(() => links.push(document.body.dataset.link))"
+    ".observe(document.body, {attributes: true})"
+)
+"""Notes each time that the page says something else of its link."""
 
 
 async def test_a_server_that_has_gone_is_told_of_and_found_again(browser: Browser) -> None:
@@ -58,10 +65,7 @@ async def test_a_server_that_never_begins_to_talk_is_lost(browser: Browser) -> N
 async def test_a_stream_that_ends_and_goes_on_alarms_nobody(browser: Browser) -> None:
     async with served(Script(busy())) as script, opened(browser, script.url) as (page, _):
         await expect(page.locator("body")).to_have_attribute("data-link", "live")
-        await page.evaluate(
-            "window.links = []; new MutationObserver(() => links.push(document.body.dataset.link))"
-            ".observe(document.body, {attributes: true})"
-        )
+        await page.evaluate(WATCH_LINKS)
         async with page.expect_request("**/events"):
             script.end_streams()
         script.board["agent"]["version"] = "0.2.0"
@@ -95,5 +99,52 @@ async def test_a_page_too_many_is_told_why(browser: Browser) -> None:
         async with opened(browser, script.url) as (second, _):
             await expect(second.locator("#lost")).to_contain_text("Close one of them")
             await expect(second.locator("#link-words")).to_have_text("Too many pages")
+            await second.evaluate(WATCH_LINKS)
+            for _ in range(3):
+                async with second.expect_response("**/events"):
+                    pass
+            assert await second.evaluate("links") == []
             await first.close()
             await expect(second.locator("#link-words")).to_have_text("Live")
+
+
+async def test_a_state_that_can_not_be_made_any_more_is_not_shown_as_live(browser: Browser) -> None:
+    async with served(Script(busy())) as script, opened(browser, script.url) as (page, _):
+        await expect(page.locator("body")).to_have_attribute("data-link", "live")
+        script.fault = KeyError("a record that nobody foresaw")
+        script.board["evses"] = []
+        await expect(page.locator("#lost")).to_have_text(
+            "Fault of the page. The charge point answers, but what it does cannot be shown now: its log says why."
+            " Trying again. What you see below was true at 10:24:36 and may no longer be."
+        )
+        await expect(page.locator("#link-words")).to_have_text("Fault of the page")
+        await expect(page.locator(".ring-lit").first).to_have_css("animation-name", "none")
+        assert await findings(page) == []
+        script.fault = None
+        await expect(page.locator("#link-words")).to_have_text("Live")
+        await expect(page.locator("#lost")).to_be_hidden()
+        await expect(page.locator(".evse")).to_have_count(0)
+
+
+async def test_who_comes_while_nothing_can_be_shown_is_told_so_and_stays(browser: Browser) -> None:
+    script = Script(busy())
+    script.fault = KeyError("a record that nobody foresaw")
+    async with served(script), opened(browser, script.url) as (page, watched):
+        await expect(page.locator("#lost")).to_have_text(
+            "Fault of the page. The charge point answers, but what it does cannot be shown now: its log says why."
+            " Trying again."
+        )
+        await expect(page.locator("#board")).to_be_hidden()
+        script.fault = None
+        await expect(page.locator("#link-words")).to_have_text("Live")
+        assert watched.complaints == []
+
+
+async def test_who_comes_after_the_fault_has_begun_sees_what_was_true_before(browser: Browser) -> None:
+    async with served(Script(busy())) as script:
+        await script.stream.newest()
+        script.fault = KeyError("a record that nobody foresaw")
+        async with opened(browser, script.url) as (page, _):
+            await expect(page.locator("#lost")).to_contain_text("was true at 10:24:36")
+            await expect(page.locator(".evse")).to_have_count(2)
+            await expect(page.locator("body")).to_have_attribute("data-link", "fault")

@@ -103,7 +103,7 @@ async def test_what_the_world_refuses_is_told(browser: Browser) -> None:
     script.on_act = refuse
     async with served(script), opened(browser, script.url) as (page, _):
         await page.get_by_role("button", name="Anna").click()
-        await expect(page.locator("#world-trouble")).to_have_text("the reader is unplugged")
+        await expect(page.locator("#world-trouble")).to_have_text("The reader is unplugged.")
 
 
 async def test_a_token_of_an_agent_before_this_one_is_renewed(browser: Browser) -> None:
