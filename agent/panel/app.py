@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import msgspec
 
 from agent.errors import StoreError
-from agent.ocpi.server.asgi import Application, Message, Receive, Scope, Send
+from agent.ocpi.server.asgi import Application, Message, Receive, Scope, Send, welcome
 from agent.ocpi.server.limits import PerMinute
 from agent.panel.exchange import (
     Answer,
@@ -127,6 +127,8 @@ class PanelApp:
             # Closed, for the next connection is counted before anything is read of it.
             headers = {"retry-after": "1", "connection": "close"}
             return refused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", headers)
+        if session is not None:
+            welcome(scope)
         answer = forged or self._misplaced(request) or self._page(request)
         if answer is not None:
             return answer

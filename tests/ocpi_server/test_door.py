@@ -7,109 +7,23 @@ import logging
 import os
 import resource
 import socket
-import ssl
 import sys
 from asyncio import sslproto
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-import trustme
 
 from agent.ocpi.server.gate import Limits
-from agent.ocpi.server.serve import OcpiServer
+from agent.ocpi.server.newcomers import Newcomers, Pace
+from tests.ocpi_server.clients import BAD, GOOD, LONG_S, app, asked, clients_of, is_closed
 from tests.ocpi_server.site import header, site_in
-
-LONG_S = 30
-"""Against hanging for ever."""
-
-GOOD, BAD = b"GET /good HTTP/1.1\r\nHost: x\r\n\r\n", b"GET /bad HTTP/1.1\r\nHost: x\r\n\r\n"
-
-Stream = tuple[asyncio.StreamReader, asyncio.StreamWriter]
-
-
-async def app(scope: Any, receive: Any, send: Any) -> None:
-    """Answers well what asks for /good."""
-    status = 200 if scope["path"] == "/good" else 404
-    await send({"type": "http.response.start", "status": status, "headers": [(b"Content-Length", b"2")]})
-    await send({"type": "http.response.body", "body": b"ok"})
-
-
-class Clients:
-    """Connections to one server that runs, by TCP alone, or with TLS where it has that."""
-
-    def __init__(self, server: OcpiServer, trust: ssl.SSLContext | None) -> None:
-        self.port = server.port
-        self.running = asyncio.create_task(server.run())
-        self._trust = trust
-        self._writers: list[asyncio.StreamWriter] = []
-
-    async def bare(self, address: str = "127.0.0.1") -> Stream:
-        """Without a handshake."""
-        return await self._connected(address, None)
-
-    async def ready(self, address: str = "127.0.0.1") -> Stream:
-        return await self._connected(address, self._trust)
-
-    async def asking(self, sent: bytes, address: str = "127.0.0.1") -> Stream:
-        """Its request has been answered, and the connection is idle."""
-        reader, writer = await self.ready(address)
-        await asked(reader, writer, sent)
-        return reader, writer
-
-    async def _connected(self, address: str, trust: ssl.SSLContext | None) -> Stream:
-        async with asyncio.timeout(LONG_S):
-            name = "127.0.0.1" if trust else None
-            stream = await asyncio.open_connection(
-                "127.0.0.1", self.port, local_addr=(address, 0), ssl=trust, server_hostname=name
-            )
-        self._writers.append(stream[1])
-        return stream
-
-    async def close(self) -> None:
-        for writer in self._writers:
-            writer.transport.abort()
-        self.running.cancel()
-        await asyncio.gather(self.running, return_exceptions=True)
-
-
-async def asked(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, sent: bytes) -> None:
-    writer.write(sent)
-    async with asyncio.timeout(LONG_S):
-        assert (await reader.readuntil(b"\r\n\r\nok")).startswith(b"HTTP/1.1 ")
 
 
 async def pour(writer: asyncio.StreamWriter) -> None:
     while True:
         writer.write(GOOD * 1000)
         await writer.drain()
-
-
-async def is_closed(reader: asyncio.StreamReader) -> bool:
-    """Without a word; waits until it is."""
-    async with asyncio.timeout(LONG_S):
-        try:
-            return await reader.read() == b""
-        except ConnectionError:
-            return True
-
-
-@asynccontextmanager
-async def clients_of(app: Any = app, *, tls: bool = False, **settings: Any) -> AsyncIterator[Clients]:
-    context = trust = None
-    if tls:
-        authority = trustme.CA()
-        context, trust = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
-        authority.issue_cert("127.0.0.1").configure_cert(context)
-        authority.configure_trust(trust)
-    server = OcpiServer(app, host="127.0.0.1", port=0, tls=context, **settings)
-    clients = Clients(server, trust)
-    try:
-        yield clients
-    finally:
-        await clients.close()
 
 
 @pytest.fixture(params=[False, True], ids=["plain", "TLS"])
@@ -167,7 +81,7 @@ def handshakes() -> int:
     return sum(isinstance(one, sslproto.SSLProtocol) for one in gc.get_objects())
 
 
-async def test_whoever_was_answered_well_stays_and_who_idles_longest_without_gives_way(*, tls: bool) -> None:
+async def test_whoever_is_known_stays_and_of_strangers_who_idles_longest_gives_way(*, tls: bool) -> None:
     async with clients_of(tls=tls, most_connections=3) as clients:
         peer = await clients.asking(GOOD)
         idle, _ = await clients.asking(BAD)
@@ -210,22 +124,69 @@ async def test_nobody_gives_way_while_being_served(*, tls: bool, caplog: pytest.
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
 
 
-async def test_who_keeps_a_body_back_gives_way(*, tls: bool) -> None:
-    begun = asyncio.Event()
+UNFINISHED = b"PUT /good HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n"
 
-    async def reading(scope: Any, receive: Any, send: Any) -> None:
+
+class Reading:
+    """Reads a body before it answers."""
+
+    def __init__(self) -> None:
+        self.begun = asyncio.Event()
+        self.read: list[str] = []
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["method"] == "PUT":
-            begun.set()
-            await receive()
+            self.begun.set()
+            message = await receive()
+            self.read.append(message["type"])
+            if message["type"] == "http.disconnect":
+                return
         await app(scope, receive, send)
 
+    async def keep_back(self, writer: asyncio.StreamWriter) -> None:
+        """Send a request without its body, and return once that is waited for."""
+        self.begun.clear()
+        writer.write(UNFINISHED)
+        async with asyncio.timeout(LONG_S):
+            await self.begun.wait()
+
+
+async def test_who_keeps_a_body_back_gives_way(*, tls: bool) -> None:
+    reading = Reading()
     async with clients_of(reading, tls=tls, most_connections=1) as clients:
         reader, writer = await clients.ready()
-        writer.write(b"PUT /good HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
-        async with asyncio.timeout(LONG_S):
-            await begun.wait()
+        await reading.keep_back(writer)
         await clients.asking(GOOD)
         assert await is_closed(reader)
+
+
+async def test_good_answer_makes_nobody_known(*, tls: bool) -> None:
+    async def anybodys(scope: Any, receive: Any, send: Any) -> None:
+        if scope["path"] == "/anybodys":
+            scope["extensions"].clear()
+            scope["path"] = "/good"
+        await app(scope, receive, send)
+
+    async with clients_of(anybodys, tls=tls, most_connections=2) as clients:
+        peer = await clients.asking(GOOD)
+        stranger, _ = await clients.asking(b"GET /anybodys HTTP/1.1\r\nHost: x\r\n\r\n")
+        await clients.asking(BAD)
+        assert await is_closed(stranger)
+        await asked(*peer, GOOD)
+
+
+async def test_who_is_known_and_keeps_a_body_back_gives_way_after_those_who_idle(*, tls: bool) -> None:
+    reading = Reading()
+    async with clients_of(reading, tls=tls, most_connections=2) as clients:
+        reader, writer = await clients.asking(GOOD)
+        await reading.keep_back(writer)
+        idle, _ = await clients.asking(GOOD)
+        later = await clients.asking(GOOD)
+        assert await is_closed(idle)
+        await reading.keep_back(later[1])
+        await clients.asking(GOOD)
+        assert await is_closed(reader)
+        await asked(*later, b"123456789")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere loopback has one address")
@@ -311,6 +272,102 @@ async def test_stop_ends_handshakes_at_once_and_finishes_what_is_being_served() 
         async with asyncio.timeout(LONG_S):
             assert (await reader.read()).endswith(b"ok")
             await asyncio.gather(clients.running, return_exceptions=True)
+
+
+async def test_stop_does_not_wait_for_a_request_that_has_not_come_whole(
+    *, tls: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    reading = Reading()
+    async with clients_of(reading, tls=tls) as clients:
+        streams = [await clients.asking(GOOD), await clients.ready()]
+        for _, writer in streams:
+            await reading.keep_back(writer)
+        partly, writer = await clients.asking(BAD)
+        writer.write(GOOD[:-2])
+        clients.running.cancel()
+        assert [await is_closed(reader) for reader in (streams[0][0], streams[1][0], partly)] == [True] * 3
+        await asyncio.gather(clients.running, return_exceptions=True)
+    # In place of being cancelled when the server's time was over.
+    assert reading.read == ["http.disconnect"] * 2
+    assert caplog.records == []
+
+
+async def test_stop_does_not_wait_for_a_stranger_who_does_not_read(
+    *, tls: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    is_stuck = asyncio.Event()
+
+    async def more(_scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": bytes(LARGE), "more_body": True})
+        is_stuck.set()
+        await send({"type": "http.response.body", "body": b""})
+
+    async with clients_of(more, tls=tls) as clients:
+        _, writer = await clients.ready()
+        writer.write(GOOD)
+        async with asyncio.timeout(LONG_S):
+            await is_stuck.wait()
+            clients.running.cancel()
+            await asyncio.gather(clients.running, return_exceptions=True)
+    # uvicorn says so when its time is over.
+    assert caplog.records == []
+
+
+class Time:
+    """Seconds that pass when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+async def test_handshakes_from_one_origin_have_a_pace(caplog: pytest.LogCaptureFixture) -> None:
+    time = Time()
+    async with clients_of(tls=True, newcomers=Newcomers(tls=True, local=Pace(1, 2), clock=time)) as clients:
+        await clients.asking(BAD)
+        await clients.asking(BAD, "127.0.0.2")
+        for address in ("127.0.0.1", "127.0.0.2", "127.0.0.3"):
+            refused, _ = await clients.bare(address)
+            assert await is_closed(refused)
+        time.now += 1
+        await clients.asking(BAD)
+        refused, _ = await clients.bare()
+        assert await is_closed(refused)
+    # Not one for each.
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "too fast" in caplog.text
+
+
+class Noting(Newcomers):
+    """Tells when something was given back."""
+
+    def __init__(self) -> None:
+        super().__init__(tls=True, local=Pace(1, 1), clock=Time())
+        self.given_back = asyncio.Event()
+
+    def give_back(self, origin: str) -> None:
+        super().give_back(origin)
+        self.given_back.set()
+
+
+async def test_whoever_is_known_may_have_a_connection_for_each_request() -> None:
+    newcomers = Noting()
+    async with clients_of(tls=True, newcomers=newcomers) as clients:
+        for _ in range(8):
+            newcomers.given_back.clear()
+            _, writer = await clients.asking(GOOD)
+            writer.close()
+            async with asyncio.timeout(LONG_S):
+                await newcomers.given_back.wait()
+
+
+async def test_proxy_on_this_machine_may_have_a_connection_for_each_request_without_tls() -> None:
+    async with clients_of(newcomers=Newcomers(tls=False, local=Pace(1, 1), clock=Time())) as clients:
+        for _ in range(8):
+            await clients.asking(BAD)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the numbers of files are not given out in order")

@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
+from agent.ocpi.server.asgi import WELCOME
 from agent.ocpi.server.authorization import candidates
 from agent.ocpi.server.gate import Limits
 from agent.ocpi.server.limits import is_nested_too_deep
@@ -74,6 +75,29 @@ async def test_token_a_opens_versions_and_credentials_and_shall_be_401_on_anothe
     async with client_of(site, invitation.token) as client:
         answers = [await client.get(path) for path in ("/versions", "/2.2.1", "/2.2.1/credentials", TOKEN_URL)]
     assert [answer.status_code for answer in answers] == [200, 200, 200, 401]
+
+
+@pytest.mark.parametrize("path", ["/versions", "/nothing", TOKEN_URL])
+async def test_accepted_token_makes_its_connection_welcome(site: Site, path: str) -> None:
+    assert await is_welcome(site, path, await site.agreed())
+
+
+@pytest.mark.parametrize("token", [None, "nobodys"])
+async def test_no_other_request_makes_its_connection_welcome(site: Site, token: str | None) -> None:
+    await site.agreed()
+    assert not await is_welcome(site, "/versions", token)
+
+
+async def is_welcome(site: Site, path: str, token: str | None) -> bool:
+    noted: list[bool] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await site.app({**scope, "extensions": {WELCOME: lambda: noted.append(True)}}, receive, send)
+
+    headers = header(token) if token else {}
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=site.url, headers=headers) as client:
+        await client.get(path)
+    return bool(noted)
 
 
 async def test_versions_and_details_name_absolute_urls_under_the_public_one(

@@ -109,6 +109,13 @@ async def test_what_is_no_http_is_400_with_an_envelope(served_site: Site, sent: 
     assert json.loads(answer.partition(b"\r\n\r\n")[2])["status_code"] == 2000
 
 
+async def test_head_with_too_many_lines_is_431_with_an_envelope(served_site: Site) -> None:
+    token = await served_site.agreed()
+    answer = await said(served_site, request("GET", "/versions", token)[:-2] + b"a:\r\n" * 99 + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 431")
+    assert json.loads(answer.partition(b"\r\n\r\n")[2])["status_code"] == 2000
+
+
 async def test_client_that_hangs_up_within_a_body_leaves_the_server_well(served_site: Site) -> None:
     token = await served_site.agreed()
     await said(served_site, request("PUT", "/2.2.1/tokens/DE/ABC/04", token, b"{", Content_Length="9"), hang_up=True)
@@ -150,7 +157,7 @@ async def test_server_that_breaks_down_has_given_its_port_back() -> None:
     OcpiServer(app, host="127.0.0.1", port=server.port).close()
 
 
-async def test_request_under_way_when_the_server_breaks_down_is_ended() -> None:
+async def test_request_under_way_when_the_server_breaks_down_is_ended(caplog: pytest.LogCaptureFixture) -> None:
     begun, ended = asyncio.Event(), asyncio.Event()
 
     async def app(scope: object, receive: object, send: object) -> None:
@@ -170,6 +177,7 @@ async def test_request_under_way_when_the_server_breaks_down_is_ended() -> None:
         assert ended.is_set()
         assert await reader.read() == b""
     writer.close()
+    assert caplog.records == []
 
 
 async def test_agents_server_runs_again_after_a_crash(tmp_path: Path) -> None:

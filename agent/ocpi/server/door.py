@@ -9,6 +9,7 @@ import ssl
 from collections.abc import Callable, Collection
 from typing import NamedTuple
 
+from agent.ocpi.server.newcomers import Newcomers
 from agent.ocpi.server.protocol import Connection, plain_address
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,7 @@ class Door:
         tls: Callable[[], ssl.SSLContext] | None,
         handshake_s: float,
         most: int,
+        newcomers: Newcomers,
     ) -> None:
         """`make` is given what its connection must call when it is lost; `tls` gives each connection its context."""
         self._listener = listener
@@ -47,6 +49,7 @@ class Door:
         self._tls = tls
         self._handshake_s = handshake_s
         self._most = most
+        self._newcomers = newcomers
         self._loop = asyncio.get_running_loop()
         self._inside: dict[Connection, str] = {}
         self._joining: dict[Connection, _Joining] = {}
@@ -61,14 +64,15 @@ class Door:
         self._loop.add_reader(self._listener, self._accept)
 
     def close(self) -> None:
-        """Let in nobody any more, and give up the address; who has shaken hands may stay."""
+        """Let in nobody any more, and give up the address; whoever is being served may stay."""
         if self._resting is not None:
             self._resting.cancel()
         if self._listener.fileno() >= 0:
             self._loop.remove_reader(self._listener)
             self._listener.close()
-        for connection in self._joining:
-            self._hang_up(connection)
+        for connection in self._inside:
+            if not (connection.is_made and connection.is_worth_an_end):
+                self._hang_up(connection)
 
     async def clear(self) -> None:
         """Break off whatever connection is left."""
@@ -102,9 +106,15 @@ class Door:
         self._is_exhausted = True
 
     def _admit(self, accepted: socket.socket, origin: str) -> None:
+        if not self._newcomers.admits(origin):
+            accepted.close()
+            self._complain(f"a connection from {origin} was refused: they come too fast")
+            return
         if not self._has_room(origin):
             accepted.close()
-            self._complain(origin)
+            of = sum(other == origin for other in self._inside.values())
+            used = f"{len(self._inside)} of {self._most} are in use, {of} of them from there"
+            self._complain(f"a connection from {origin} was refused: {used}")
             return
         connection = self._make(self._leave)
         self._inside[connection] = origin
@@ -119,24 +129,23 @@ class Door:
         return len(self._inside) < self._most or self._make_room(self._inside)
 
     def _make_room(self, among: Collection[Connection]) -> bool:
-        """Whoever was never answered well goes first, then who idles longest; nobody goes while being served."""
-        strangers = [one for one in among if not one.is_welcome and one.waits_for_client]
-        leaving = min(strangers or (one for one in among if one.is_idle), key=lambda one: one.since, default=None)
+        """Strangers go first, then whoever idles, then who keeps a body back; of each who was answered longest ago.
+
+        Nobody goes while a whole request of his is being served.
+        """
+        waiting = (one for one in among if one.waits_for_client)
+        leaving = min(waiting, key=_worth, default=None)
         if leaving is None:
             return False
         self._hang_up(leaving)
         self._leave(leaving)
         return True
 
-    def _complain(self, origin: str) -> None:
+    def _complain(self, why: str) -> None:
         now = self._loop.time()
         if self._complained_at is None or now - self._complained_at >= _COMPLAIN_EVERY_S:
             self._complained_at = now
-            of = sum(other == origin for other in self._inside.values())
-            log.warning(
-                "a connection from %s was refused: %d of %d are in use, %d of them from there",
-                *(origin, len(self._inside), self._most, of),
-            )
+            log.warning("%s", why)
 
     async def _join(self, accepted: socket.socket, connection: Connection) -> None:
         tls = self._tls() if self._tls else None
@@ -167,8 +176,16 @@ class Door:
                 joining.accepted.shutdown(socket.SHUT_RDWR)
 
     def _leave(self, connection: Connection) -> None:
-        self._inside.pop(connection, None)
+        origin = self._inside.pop(connection, None)
+        if origin is not None and connection.is_welcome:
+            self._newcomers.give_back(origin)
         self._left.set()
+
+
+def _worth(connection: Connection) -> tuple[bool, bool, float]:
+    """Who is least goes first. Among strangers a body that does not come is no merit, and no fault either."""
+    keeps_body_back = connection.is_welcome and not connection.is_idle
+    return connection.is_welcome, keeps_body_back, connection.since
 
 
 class _Joining(NamedTuple):

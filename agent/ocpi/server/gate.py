@@ -12,7 +12,7 @@ from uuid import uuid4
 from agent.errors import AgentError
 from agent.ocpi.headers import number
 from agent.ocpi.server.answers import Answer, failed
-from agent.ocpi.server.asgi import Receive, Scope, Send
+from agent.ocpi.server.asgi import Receive, Scope, Send, welcome
 from agent.ocpi.server.authorization import candidates
 from agent.ocpi.server.limits import Gone, Oversized, PerMinute, read_body
 from agent.ocpi.server.ports import Access, Caller, Callers
@@ -134,6 +134,7 @@ class Gate:
             return failed(429, "too many requests", {"Retry-After": str(wait_s)})
         if functional and caller.access is not Access.EVERYTHING:
             return _unauthorized("this token opens versions and credentials only, until the registration is complete")
+        welcome(scope)
         return caller
 
     async def _is_still(self, admitted: Caller, headers: _Headers) -> bool:

@@ -1,4 +1,4 @@
-"""How much one client may ask of us: requests a minute, bytes of a body, and how deep it is nested."""
+"""How much one client may ask of us: so often in a time, bytes of a body, and how deep it is nested."""
 
 import asyncio
 import time
@@ -22,24 +22,39 @@ _BRACKETS = bytes.maketrans(b"[]{}", b"1010")
 _ELSE = bytes(code for code in range(256) if code not in b'[]{}"')
 
 
-class PerMinute:
-    """Lets each key do something so many times a minute, all at once or spread."""
+class Bucket:
+    """Lets each key do something so many times in so many seconds, and `burst` times at once."""
 
-    def __init__(self, times: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, times: int, in_s: float, *, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
         self._times = times
+        self._in_s = in_s
+        self._burst = float(burst)
         self._clock = clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
     def take(self, key: str) -> int:
         """0 when it may be done now, else in how many seconds."""
         now = self._clock()
-        left, at = self._left.pop(key, (float(self._times), now))
-        left = min(float(self._times), left + (now - at) * self._times / 60)
+        left, at = self._left.pop(key, (self._burst, now))
+        left = min(self._burst, left + (now - at) * self._times / self._in_s)
         allowed = left >= 1
         self._left[key] = (left - 1 if allowed else left, now)
         if len(self._left) > _MOST_KEYS:
             self._left.popitem(last=False)
-        return 0 if allowed else max(1, ceil((1 - left) * 60 / self._times))
+        return 0 if allowed else max(1, ceil((1 - left) * self._in_s / self._times))
+
+    def give_back(self, key: str) -> None:
+        """One that was taken does not count."""
+        if key in self._left:
+            left, at = self._left[key]
+            self._left[key] = (left + 1, at)
+
+
+class PerMinute(Bucket):
+    """Lets each key do something so many times a minute, all at once or spread."""
+
+    def __init__(self, times: int, *, clock: Callable[[], float] = time.monotonic) -> None:
+        super().__init__(times, 60, burst=times, clock=clock)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from agent.ocpi import envelope
-from agent.ocpi.server.asgi import Message, Receive, Scope, Send
+from agent.ocpi.server.asgi import WELCOME, Message, Receive, Scope, Send
+from agent.ocpi.server.heads import HEAD_BYTES, HEAD_LINES, Http
 
 _CLOSE = (b"connection", b"close")
 
@@ -44,12 +45,13 @@ class Connection(H11Protocol):
         on_lost: Callable[["Connection"], None],
     ) -> None:
         super().__init__(config, state, {}, asyncio.get_running_loop())
+        self._http = self.conn = Http()
         self.since = self.loop.time()
         """When it came, or its last answer was complete."""
         self.is_made = False
         """Under TLS: once it has shaken hands."""
         self.is_welcome = False
-        """Once a request was answered well: before, nothing tells a peer from anybody else."""
+        """Once the application has said so of a request: before, nothing tells a peer from anybody else."""
         self._on_lost = on_lost
         self._head = _Deadline(self.loop, patience.head_s, self.abort)
         self._drain = _Deadline(self.loop, patience.drain_s, self.abort)
@@ -67,6 +69,14 @@ class Connection(H11Protocol):
         """Idle, or for a handshake or the rest of a request; not while a whole request is being served."""
         return self.is_idle or self.cycle.more_body
 
+    @property
+    def is_worth_an_end(self) -> bool:
+        """Whether the server, once it is to stop, waits for it: not for a request that has not come whole."""
+        if self.waits_for_client:
+            # Closed by uvicorn, which sends the end of its last answer.
+            return self.is_idle and self.is_welcome
+        return self.is_welcome or not self.flow.write_paused
+
     def abort(self) -> None:
         """Drop it as it stands."""
         self.transport.abort()
@@ -81,6 +91,8 @@ class Connection(H11Protocol):
         self._head.start()
 
     def data_received(self, data: bytes) -> None:
+        if self.transport.is_closing():  # with TLS more comes all the same
+            return
         super().data_received(data)
         self._watch_head()
 
@@ -110,6 +122,9 @@ class Connection(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
+            status = self._http.refused_as
+            if status == 431:
+                msg = f"the head of a request has {HEAD_BYTES >> 10} KiB and {HEAD_LINES} lines at most"
             body = envelope.encode(None, at=datetime.now(UTC), status_code=2000, status_message=msg)
             headers = [
                 (b"Content-Type", b"application/json"),
@@ -118,7 +133,7 @@ class Connection(H11Protocol):
                 # What it sent as its own ids can't be read.
                 *((name, str(uuid4()).encode()) for name in (b"X-Request-ID", b"X-Correlation-ID")),
             ]
-            for event in (h11.Response(status_code=400, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
+            for event in (h11.Response(status_code=status, headers=headers), h11.Data(data=body), h11.EndOfMessage()):
                 self.transport.write(self.conn.send(event) or b"")
         self.transport.close()
 
@@ -128,14 +143,25 @@ class Connection(H11Protocol):
                 self._judge(message)
             await send(message)
 
-        await self._application(scope, receive, watching)
+        cycle = self.cycle
+        scope["extensions"] = {**(scope.get("extensions") or {}), WELCOME: self._welcome}
+        try:
+            await self._application(scope, receive, watching)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():
+                raise
+            # The server stops, and the task ends here in any case: uvicorn would call it a fault of the application's.
+            cycle.disconnected = True
+            self.abort()
+
+    def _welcome(self) -> None:
+        self.is_welcome = True
 
     def _judge(self, answer: Message) -> None:
         if answer["status"] in _UNWELCOME:
             headers = [(name, value) for name, value in answer.get("headers", ()) if name.lower() != _CLOSE[0]]
             answer["headers"] = [*headers, _CLOSE]
-        elif answer["status"] < 400:
-            self.is_welcome = True
 
     def _watch_head(self) -> None:
         """The time runs while part of a head is here, and nothing is being served."""

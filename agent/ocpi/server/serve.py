@@ -13,6 +13,7 @@ from agent.errors import ConfigError
 from agent.ocpi.server.asgi import Application
 from agent.ocpi.server.certificate import tls_of as tls_of  # noqa: PLC0414 - `config check` looks for it here
 from agent.ocpi.server.door import PROXIES, Door
+from agent.ocpi.server.newcomers import Newcomers
 from agent.ocpi.server.protocol import Connection, Patience
 
 _HEAD_S = 15.0
@@ -54,6 +55,7 @@ class OcpiServer:
         handshake_s: float = _HANDSHAKE_S,
         drain_s: float = _DRAIN_S,
         most_connections: int | None = None,
+        newcomers: Newcomers | None = None,
     ) -> None:
         """`port` 0 takes a free one; `tls` may give each connection its own. Raises ConfigError for a port in use.
 
@@ -63,6 +65,7 @@ class OcpiServer:
         self._patience = Patience(head_s, drain_s)
         self._handshake_s = handshake_s
         self._most = most_connections or (_MOST_TLS_CONNECTIONS if tls else _MOST_CONNECTIONS)
+        self._newcomers = newcomers or Newcomers(tls=self._tls is not None)
         self._socket = _listening(host, port)
         self.port: int = self._socket.getsockname()[1]
         self._config = uvicorn.Config(
@@ -85,9 +88,17 @@ class OcpiServer:
     async def run(self) -> None:
         """Serve until cancelled; requests under way are finished first, within a few seconds.
 
-        However it ends, the address is free and no connection is left.
+        Those that have not come whole are not waited for. However it ends, the address is free, and no connection is
+        left.
         """
-        door = Door(self._socket, self._connection, tls=self._tls, handshake_s=self._handshake_s, most=self._most)
+        door = Door(
+            self._socket,
+            self._connection,
+            tls=self._tls,
+            handshake_s=self._handshake_s,
+            most=self._most,
+            newcomers=self._newcomers,
+        )
         serving = asyncio.create_task(self._server.serve(), name="OCPI server")
         try:
             door.open()
