@@ -16,6 +16,7 @@ from uuid import uuid4
 import httpx
 
 from agent.model import Outcome
+from agent.ocpi.bounds import Network
 from agent.ocpi.failures import Failure, hung_up, of_transport
 from agent.ocpi.headers import number, retry_after_s
 from agent.ocpi.trust import tls_context
@@ -143,7 +144,10 @@ class Connection:
             max_keepalive_connections=self.most_idle,
             keepalive_expiry=self.idle_s,
         )
-        return httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits, socket_options=_KEEPALIVE)
+        transport = httpx.AsyncHTTPTransport(verify=tls, trust_env=False, limits=limits, socket_options=_KEEPALIVE)
+        # httpcore takes a network of one's own, and httpx has no way to say so; a test finds out if this is not it.
+        transport._pool._network_backend = Network()  # noqa: SLF001
+        return transport
 
     def _transport_for(self, url: httpx.URL) -> httpx.AsyncHTTPTransport:
         if self.tls is not None or url.scheme != "https":

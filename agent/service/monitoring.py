@@ -50,6 +50,9 @@ _TRY_AGAIN_S = 60.0
 _MODE = 0o660
 """Of a unix socket: whoever may ask is in the service's group."""
 
+_NO_TEXT = re.compile(rb"[\x00\x0b\x0c]|\r[^\n]")
+"""No line may hold them (RFC 9110, 5.5), and a row of blanks before one costs h11 the square of its length."""
+
 _ADDRESS_AND_PORT = re.compile(r"(?:\[(?P<v6>[0-9A-Fa-f:.]+)\]|(?P<v4>localhost|[0-9.]+)):(?P<port>[0-9]{1,5})")
 
 
@@ -258,6 +261,7 @@ class _Client(asyncio.Protocol):
         self._late: asyncio.TimerHandle | None = None
         self._is_answered = False
         self._received = 0
+        self._last = b""
         self._farewell = 0
 
     def abort(self) -> None:
@@ -282,6 +286,10 @@ class _Client(asyncio.Protocol):
         if self._received > _HEAD_BYTES:
             # Before h11 sees it: a head that comes in one piece it would read whatever its size.
             self._send(_plain(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE, "too long"))
+            return
+        before, self._last = self._last, data[-1:]
+        if _NO_TEXT.search(before + data):
+            self._send(_plain(HTTPStatus.BAD_REQUEST, "no text"))
             return
         self._http.receive_data(data)
         try:

@@ -305,6 +305,8 @@ async def _rest(client: socket.socket) -> int:
         (b"GET /metrics HTTP/1.1\r\n\r\n", b"400"),
         (b"GET /metrics HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n", b"400"),
         (b"GET /metrics HTTP/1.1\r\nHost: a\r\nContent-Length: x\r\n\r\n", b"400"),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nX: " + b" " * 3000 + b"\x00\r\n\r\n", b"400"),
+        (b"GET /metrics HTTP/1.1\r\nHost: a\r\nX: " + b" " * 3000 + b"\ra\r\n\r\n", b"400"),
         (b"GET /metrics HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 5000, b"431"),
         (b"GET /metrics HTTP/1.1\r\nHost: a\r\nX: " + b"a" * 200_000 + b"\r\n\r\n", b"431"),
     ],
