@@ -4,17 +4,16 @@ Its version is 1: a field may be added, and none changes its meaning.
 """
 
 import math
-import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
-from functools import lru_cache
 from typing import Any
 
 from agent.charges import Backlog, CdrRecord, Charge
 from agent.core.evse_state import Plug
 from agent.core.uid import masked
+from agent.core.veil import Veil, veil_for
 from agent.model import Entry, Signal
 from agent.runtime.cards import TapTimes
 from agent.runtime.documents import Figures, figures_of
@@ -128,59 +127,12 @@ def moment(at: datetime) -> str:
     return at.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
-Veil = Callable[[str], str]
-
-
 def veil_of(entries: Iterable[Entry], *, under_way: Iterable[str | None] = ()) -> Veil:
-    """Masks these cards' uids in what a peer, or its reference, says of them, however they are spelled there.
+    """Masks these cards' uids in what a peer, or its reference, says of them.
 
-    `under_way` are uids of cards that have no entry yet. What is veiled has as many lines, and none is longer.
+    `under_way` are uids of cards that have no entry yet.
     """
-    uids = {uid for entry in entries for uid in (entry.uid, entry.token_uid)}.union(under_way)
-    return _veil(frozenset(uid for uid in uids if uid is not None and len(_plain(uid)) >= SHORTEST))
-
-
-SHORTEST = 6
-"""Letters and digits of a uid: a shorter one would veil prices and times."""
-
-_APART = "[^0-9A-Za-z]{0,3}"
-"""What may stand between two of them: people write dots, two blanks, dashes, and displays begin a new line."""
-
-
-@lru_cache(maxsize=2)
-def _veil(uids: frozenset[str]) -> Veil:
-    """The same cards are looked for several times a second, and mostly in the same texts."""
-    masks = {_plain(uid): masked(uid).upper() for uid in sorted(uids, key=len, reverse=True)}
-
-    @lru_cache(maxsize=256)
-    def veil(text: str) -> str:
-        # A pattern of all of them takes longer to make than all of this; and hardly ever is one there at all.
-        plain = _plain(text)
-        found = tuple(uid for uid in masks if uid in plain)
-        return _pattern_of(found).sub(lambda it: _mask(it[0], masks[_plain(it[0])]), text) if found else text
-
-    return veil
-
-
-@lru_cache(maxsize=1024)
-def _plain(text: str) -> str:
-    """Its letters and digits, as uids are compared."""
-    return re.sub("[^0-9A-Za-z]+", "", text).upper()
-
-
-@lru_cache(maxsize=32)
-def _pattern_of(uids: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(_APART.join(uid) for uid in uids), re.IGNORECASE | re.ASCII)
-
-
-def _mask(found: str, mask: str) -> str:
-    """The mask on the longest of the lines that the number runs over, dots on the others."""
-    parts = found.split("\n")
-    longest = max(range(len(parts)), key=lambda at: len(parts[at]))
-    dots = ["…" if _plain(part) else part for part in parts]
-    if len(mask) <= len(parts[longest]):
-        dots[longest] = mask
-    return "\n".join(dots)
+    return veil_for({uid for entry in entries for uid in (entry.uid, entry.token_uid)}.union(under_way))
 
 
 def _veiled_glass(glass: Glass, texts: Iterable[str], veil: Veil) -> list[str]:

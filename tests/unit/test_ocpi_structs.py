@@ -654,6 +654,22 @@ def test_a_phase_that_hangs_is_a_timeout(error: httpx.TimeoutException, detail: 
     assert of_transport(error) == Failure(Outcome.TIMEOUT, detail)
 
 
+@pytest.mark.parametrize(
+    "spelled", ["04A1B2C3", "04a1b2c3", "04:A1:B2:C3", "04 A1\nB2 c3", "04-a1-b2-c3", "0 4 A 1 B 2 C 3", "04.A1 - B2C3"]
+)
+def test_uid_in_a_peers_words_is_left_out_however_it_is_spelled(spelled: str) -> None:
+    assert harmless(f"card <{spelled}> is blocked, so is {spelled}", ["04A1B2C3"]) == "card <***> is blocked, so is ***"
+
+
+@pytest.mark.parametrize("words", ["04A1B2", "04 A1 B2 C4", "04A1 and then B2C3", "HTTP 404"])
+def test_what_is_no_whole_uid_stays_in_a_peers_words(words: str) -> None:
+    assert harmless(words, ["04A1B2C3", "::::", "404!!"]) == words
+
+
+def test_secret_of_few_letters_is_left_out_as_it_is() -> None:
+    assert harmless("key a:::: is old, a b", ["a::::"]) == "key *** is old, a b"
+
+
 def test_a_text_is_made_one_short_printable_line_without_secrets() -> None:
     text = harmless("Token 04a1b2c3\r\nis\x1b[31m unknown " + "x" * 200, ["04A1B2C3"])
     assert text.startswith("Token *** is [31m unknown xxx")
