@@ -110,7 +110,7 @@ function makeCard(card) {
     el("span", { class: "unseen" }),
     el("strong", {}, card.label),
     el("span", { class: "rfid-what" }, ...card.what.split(/(?<=[A-Z]{3}_)/).flatMap((part, at) => (at ? [el("wbr"), part] : [part]))),
-    el("span", { class: "rfid-uid" }, /^08.{6}$/.test(card.uid) ? "another one each time" : masked(card.uid)),
+    el("span", { class: "rfid-uid" }, /^08.{6}$/.test(card.uid) ? "random" : masked(card.uid)),
   );
   button.addEventListener("dragstart", (event) => event.dataTransfer.setData("text/x-card", card.uid));
   return el("li", {}, button);
