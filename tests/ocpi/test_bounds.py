@@ -88,7 +88,7 @@ async def test_answer_as_peers_send_it_is_read_in_whatever_pieces_it_comes(answe
 
 
 async def test_body_is_anything_in_as_many_pieces_as_it_takes() -> None:
-    body = bytes(range(256)) * 2000 + b"\n" * 2000 + b" " * 400
+    body = bytes(range(256)) * 2000 + b"\n" * 2000 + b" " * 100_000
     answer = OK + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
     async with asking(answer, OK + BODY, step=7000) as came:
         assert [isinstance(reply, Reply) and reply.body for reply in came] == [body, b"{}"]
@@ -110,3 +110,11 @@ async def test_many_small_chunks_leave_the_loop_to_others_in_between() -> None:
         assert len(came.body) == chunks
     beside.cancel()
     assert turns > chunks * 6 / (16 << 10)
+
+
+async def test_error_whose_body_is_padded_keeps_its_status() -> None:
+    body = b"<html>" + b" " * 600 + b"</html>"
+    padded = b"HTTP/1.1 401 Unauthorized\r\n" + f"Content-Length: {len(body)}\r\n\r\n".encode() + body
+    chunked = b"HTTP/1.1 404 Not Found\r\n" + CHUNKED + f"{len(body):x}\r\n".encode() + body + b"\r\n0\r\n\r\n"
+    async with asking(padded, chunked, OK + BODY) as came:
+        assert [isinstance(reply, Reply) and reply.status for reply in came] == [401, 404, 200]

@@ -138,3 +138,9 @@ def test_pipe_in_a_certificates_place_is_refused_and_waited_for_by_nobody(tmp_pa
     os.mkfifo(key)
     with pytest.raises(ConfigError, match=r"panel: tls_key .*key\.pem: is no file"):
         tls_of(cert, key, "panel")
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="only Linux has a file that opens and can't be read")
+def test_file_that_opens_and_cannot_be_read_is_a_configuration_error() -> None:
+    with pytest.raises(ConfigError, match=r"panel: tls_certificate /proc/self/mem: can't be read"):
+        tls_of(Path("/proc/self/mem"), None, "panel")

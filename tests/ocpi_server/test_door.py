@@ -7,6 +7,7 @@ import logging
 import os
 import resource
 import socket
+import ssl
 import sys
 from asyncio import sslproto
 from pathlib import Path
@@ -16,6 +17,7 @@ import pytest
 
 from agent.ocpi.server.gate import Limits
 from agent.ocpi.server.newcomers import Newcomers, Pace
+from agent.ocpi.server.serve import OcpiServer
 from tests.ocpi_server.clients import BAD, GOOD, LONG_S, app, asked, clients_of, is_closed
 from tests.ocpi_server.site import header, site_in
 
@@ -362,6 +364,31 @@ async def test_whoever_is_known_may_have_a_connection_for_each_request() -> None
             writer.close()
             async with asyncio.timeout(LONG_S):
                 await newcomers.given_back.wait()
+
+
+async def test_whoever_is_known_may_leave_them_open() -> None:
+    async with clients_of(tls=True, newcomers=Newcomers(tls=True, local=Pace(1, 1), clock=Time())) as clients:
+        for _ in range(8):
+            await clients.asking(GOOD)
+
+
+async def test_connection_for_which_there_is_no_certificate_is_closed_and_holds_no_place() -> None:
+    def context() -> ssl.SSLContext:
+        raise RuntimeError("a fault")
+
+    unheard: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, told: unheard.append(told.get("exception")))
+    server = OcpiServer(app, host="127.0.0.1", port=0, tls=context, most_connections=2)
+    running = asyncio.create_task(server.run())
+    async with asyncio.timeout(LONG_S):
+        for _ in range(5):
+            reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
+            assert await is_closed(reader)
+            writer.close()
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    gc.collect()
+    assert {str(error) for error in unheard} == {"a fault"}
 
 
 async def test_proxy_on_this_machine_may_have_a_connection_for_each_request_without_tls() -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from agent.ocpi.server.newcomers import LOCAL, REMOTE, Newcomers
+from agent.ocpi.server.newcomers import LOCAL, REMOTE, Newcomers, Pace
 
 TLS = pytest.mark.parametrize("tls", [False, True], ids=["plain", "TLS"])
 
@@ -21,14 +21,14 @@ def admitted(newcomers: Newcomers, origin: str, of: int = 1000) -> int:
     return sum(newcomers.admits(origin) for _ in range(of))
 
 
-@TLS
-def test_remote_origin_has_forty_at_once_and_then_ten_a_second(*, tls: bool) -> None:
+@pytest.mark.parametrize(("tls", "pace"), [(True, Pace(10, 40)), (False, Pace(50, 128))], ids=["TLS", "plain"])
+def test_remote_origin_has_some_at_once_and_then_some_a_second(*, tls: bool, pace: Pace) -> None:
     time = Time()
     newcomers = Newcomers(tls=tls, clock=time)
-    assert admitted(newcomers, "192.0.2.1") == REMOTE.burst == 40
+    assert admitted(newcomers, "192.0.2.1") == pace.burst
     for _ in range(3):
         time.now += 1
-        assert admitted(newcomers, "192.0.2.1") == REMOTE.per_s == 10
+        assert admitted(newcomers, "192.0.2.1") == pace.per_s
 
 
 @TLS

@@ -1,6 +1,7 @@
 """The panel's connections: what strangers hold, what an odd request costs, and that none of it holds up the end."""
 
 import asyncio
+import logging
 import ssl
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
@@ -94,7 +95,7 @@ async def test_logins_without_a_body_do_not_hold_up_the_end(
     await script_got(await connected(panel, ends), panel)
     await serving.aclose()
     # Of being cancelled when the server's time is over there would be a traceback each.
-    assert caplog.records == []
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 async def test_strangers_who_keep_bodies_back_do_not_keep_a_browser_out(tmp_path: Path, ends: AsyncExitStack) -> None:

@@ -82,7 +82,9 @@ def tls_of(certificate: Path, key: Path | None, section: str) -> ssl.SSLContext:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     try:
         context.load_cert_chain(certificate, key, password)
-    except ssl.SSLError as error:
+    except OSError as error:
+        if not isinstance(error, ssl.SSLError):  # gone, or a bad block, since it was looked at
+            raise ConfigError(f"{named}: can't be read: {error.strerror or error}") from error
         of_two = error.reason == "KEY_VALUES_MISMATCH"
         wrong = "the key is another certificate's" if of_two else "one of the two is missing, or is no PEM"
         beside = "" if key else " in one file, unless tls_key names another for the key"

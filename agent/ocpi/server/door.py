@@ -36,14 +36,17 @@ class Door:
     def __init__(
         self,
         listener: socket.socket,
-        make: Callable[[Callable[[Connection], None]], Connection],
+        make: Callable[[Callable[[Connection], None], Callable[[Connection], None]], Connection],
         *,
         tls: Callable[[], ssl.SSLContext] | None,
         handshake_s: float,
         most: int,
         newcomers: Newcomers,
     ) -> None:
-        """`make` is given what its connection must call when it is lost; `tls` gives each connection its context."""
+        """`make` is given what its connection must call when it has become welcome, and when it is lost.
+
+        `tls` gives each connection its context.
+        """
         self._listener = listener
         self._make = make
         self._tls = tls
@@ -116,7 +119,7 @@ class Door:
             used = f"{len(self._inside)} of {self._most} are in use, {of} of them from there"
             self._complain(f"a connection from {origin} was refused: {used}")
             return
-        connection = self._make(self._leave)
+        connection = self._make(self._welcome, self._leave)
         self._inside[connection] = origin
         task = self._loop.create_task(self._join(accepted, connection), name="OCPI connection")
         self._joining[connection] = _Joining(accepted, task)
@@ -148,8 +151,13 @@ class Door:
             log.warning("%s", why)
 
     async def _join(self, accepted: socket.socket, connection: Connection) -> None:
-        tls = self._tls() if self._tls else None
+        tls: ssl.SSLContext | None = None
         try:
+            try:
+                tls = self._tls() if self._tls else None
+            except BaseException:
+                accepted.close()
+                raise
             await self._loop.connect_accepted_socket(
                 lambda: connection,
                 accepted,
@@ -175,10 +183,13 @@ class Door:
             with contextlib.suppress(OSError):
                 joining.accepted.shutdown(socket.SHUT_RDWR)
 
-    def _leave(self, connection: Connection) -> None:
-        origin = self._inside.pop(connection, None)
-        if origin is not None and connection.is_welcome:
+    def _welcome(self, connection: Connection) -> None:
+        origin = self._inside.get(connection)
+        if origin is not None:
             self._newcomers.give_back(origin)
+
+    def _leave(self, connection: Connection) -> None:
+        self._inside.pop(connection, None)
         self._left.set()
 
 

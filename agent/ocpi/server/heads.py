@@ -19,7 +19,7 @@ HEAD_LINES: Final = 100
 _CHUNK_LINE_BYTES = 256
 """A length in hexadecimal digits. Extensions are allowed, and nobody sends any."""
 
-_CHUNKS = 256
+_CHUNKS = 2048
 """Of a body, however small they are."""
 
 _CHUNK_BYTES = 1024
@@ -39,7 +39,9 @@ class Http(h11.Connection):
         # The one place that everything passes which is split into lines, be it pipelined, chunked, or in many pieces.
         self._receive_buffer = _Received()
         self.refused_as = 400
-        """Once something could not be read: the status that says so."""
+        """Once something could not be read: the status that says so …"""
+        self.refused_because = ""
+        """… and why, where it was one of these bounds."""
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
         """As h11's own."""
@@ -48,7 +50,13 @@ class Http(h11.Connection):
         except h11.RemoteProtocolError as error:
             if error.error_status_hint == 431:
                 self.refused_as = 431
+            if isinstance(error, _TooMuch):
+                self.refused_because = str(error)
             raise
+
+
+class _TooMuch(h11.RemoteProtocolError):
+    """What is within HTTP, and beyond these bounds."""
 
 
 class _Received(ReceiveBuffer):
@@ -69,7 +77,7 @@ class _Received(ReceiveBuffer):
     def maybe_extract_next_line(self) -> bytearray | None:
         """A chunk's length."""
         if self._data.find(b"\n", 0, _CHUNK_LINE_BYTES) < 0 and len(self._data) >= _CHUNK_LINE_BYTES:
-            raise h11.RemoteProtocolError("a chunk's length is too long")
+            raise _TooMuch("a chunk's length is too long")
         line = super().maybe_extract_next_line()
         if line is not None:
             self._check_chunk(line)
@@ -85,13 +93,14 @@ class _Received(ReceiveBuffer):
         blank = _BLANK_LINE.search(self._data, 0, HEAD_BYTES)
         end = blank.end() if blank else len(self._data)
         if end > HEAD_BYTES or self._data.count(b"\n", 0, end) > HEAD_LINES:
-            raise h11.RemoteProtocolError("the head is too large", error_status_hint=431)
+            limits = f"{HEAD_BYTES >> 10} KiB and {HEAD_LINES} lines"
+            raise _TooMuch(f"the head of a request has {limits} at most", error_status_hint=431)
         if blank and _NO_TEXT.search(self._data, 0, end):
-            raise h11.RemoteProtocolError("the head holds what is no text")
+            raise _TooMuch("the head of a request holds what is no text")
 
     def _check_chunk(self, line: bytearray) -> None:
         if len(line) > _CHUNK_LINE_BYTES:
-            raise h11.RemoteProtocolError("a chunk's length is too long")
+            raise _TooMuch("a chunk's length is too long")
         self._chunks += 1
-        if self._chunks > max(_CHUNKS, self._body_bytes // _CHUNK_BYTES):
-            raise h11.RemoteProtocolError("the body comes in too many chunks")
+        if self._chunks - 1 > max(_CHUNKS, self._body_bytes // _CHUNK_BYTES):
+            raise _TooMuch(f"the body comes in more than {_CHUNKS} chunks of less than {_CHUNK_BYTES} bytes")

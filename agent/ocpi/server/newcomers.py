@@ -20,6 +20,9 @@ REMOTE: Final = Pace(10, 40)
 slower for it, as long as its requests are accepted: see `give_back`. At once, more than one address may keep with TLS.
 A small controller signs for some 10 ms with a key of RSA: one stranger takes a tenth of its time."""
 
+REMOTE_PLAIN: Final = Pace(50, 128)
+"""Without TLS there is nothing to sign: at once as many as one address may keep."""
+
 LOCAL: Final = Pace(100, 200)
 """Of this machine, with TLS. Without, it has none: a proxy may open one for each request of everybody's."""
 
@@ -33,11 +36,12 @@ class Newcomers:
         self,
         *,
         tls: bool,
-        remote: Pace = REMOTE,
+        remote: Pace | None = None,
         local: Pace = LOCAL,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._tls = tls
+        remote = remote or (REMOTE if tls else REMOTE_PLAIN)
         self._remote = Bucket(remote.per_s, 1.0, burst=remote.burst, clock=clock)
         self._local = Bucket(local.per_s, 1.0, burst=local.burst, clock=clock)
 

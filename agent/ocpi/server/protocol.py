@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 
 from agent.ocpi import envelope
 from agent.ocpi.server.asgi import WELCOME, Message, Receive, Scope, Send
-from agent.ocpi.server.heads import HEAD_BYTES, HEAD_LINES, Http
+from agent.ocpi.server.heads import Http
 
 _CLOSE = (b"connection", b"close")
 
@@ -42,6 +42,7 @@ class Connection(H11Protocol):
         state: ServerState,
         *,
         patience: Patience,
+        on_welcome: Callable[["Connection"], None],
         on_lost: Callable[["Connection"], None],
     ) -> None:
         super().__init__(config, state, {}, asyncio.get_running_loop())
@@ -52,6 +53,7 @@ class Connection(H11Protocol):
         """Under TLS: once it has shaken hands."""
         self.is_welcome = False
         """Once the application has said so of a request: before, nothing tells a peer from anybody else."""
+        self._on_welcome = on_welcome
         self._on_lost = on_lost
         self._head = _Deadline(self.loop, patience.head_s, self.abort)
         self._drain = _Deadline(self.loop, patience.drain_s, self.abort)
@@ -123,8 +125,7 @@ class Connection(H11Protocol):
             self.cycle.message_event.set()
         if self.conn.our_state in {h11.IDLE, h11.SEND_RESPONSE}:
             status = self._http.refused_as
-            if status == 431:
-                msg = f"the head of a request has {HEAD_BYTES >> 10} KiB and {HEAD_LINES} lines at most"
+            msg = self._http.refused_because or msg
             body = envelope.encode(None, at=datetime.now(UTC), status_code=2000, status_message=msg)
             headers = [
                 (b"Content-Type", b"application/json"),
@@ -156,7 +157,9 @@ class Connection(H11Protocol):
             self.abort()
 
     def _welcome(self) -> None:
-        self.is_welcome = True
+        if not self.is_welcome:
+            self.is_welcome = True
+            self._on_welcome(self)
 
     def _judge(self, answer: Message) -> None:
         if answer["status"] in _UNWELCOME:

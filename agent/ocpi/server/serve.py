@@ -123,8 +123,11 @@ class OcpiServer:
         if requests:
             await asyncio.wait(requests, timeout=_STOP_S)
 
-    def _connection(self, on_lost: Callable[[Connection], None]) -> Connection:
-        return Connection(self._config, self._server.server_state, patience=self._patience, on_lost=on_lost)
+    def _connection(
+        self, on_welcome: Callable[[Connection], None], on_lost: Callable[[Connection], None]
+    ) -> Connection:
+        state = self._server.server_state
+        return Connection(self._config, state, patience=self._patience, on_welcome=on_welcome, on_lost=on_lost)
 
 
 class _Server(uvicorn.Server):
