@@ -17,6 +17,9 @@ def veil_for(uids: Iterable[str | None]) -> Veil:
 SHORTEST = 6
 """Letters and digits of a uid: a shorter one would veil prices and times."""
 
+SHORTEST_NUMBER = 8
+"""Digits of one that may be spelled with something in between: `10:00:00` is a time."""
+
 _APART = "[^0-9A-Za-z]{0,3}"
 """What may stand between two of them: people write dots, two blanks, dashes, and displays begin a new line."""
 
@@ -44,7 +47,9 @@ def _plain(text: str) -> str:
 
 @lru_cache(maxsize=32)
 def _pattern_of(uids: tuple[str, ...]) -> re.Pattern[str]:
-    return re.compile("|".join(_APART.join(uid) for uid in uids), re.IGNORECASE | re.ASCII)
+    apart = ["" if uid.isdigit() and len(uid) < SHORTEST_NUMBER else _APART for uid in uids]
+    spelled = (between.join(uid) for between, uid in zip(apart, uids, strict=True))
+    return re.compile("|".join(spelled), re.IGNORECASE | re.ASCII)
 
 
 def _mask(found: str, mask: str) -> str:

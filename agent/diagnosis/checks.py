@@ -44,11 +44,11 @@ def checks_of(site: Site, roots: Roots, *, offline: bool) -> Iterator[Check]:
     yield from _device_checks(site, roots, lambda: runs() is True)
     if site.config is not None:
         for door in doors_of(site.config, site.path):
-            yield Check(door.subject, partial(_of_door, door, lambda: runs() is True))
+            yield Check(door.subject, partial(_of_door, door, runs))
         yield from _peer_checks(site.config, site.path, offline=offline)
 
 
-def _of_door(door: Door, agent_runs: Callable[[], bool]) -> list[Finding]:
+def _of_door(door: Door, agent_runs: Callable[[], bool | None]) -> list[Finding]:
     return [door_finding(door, agent_runs=agent_runs)]
 
 

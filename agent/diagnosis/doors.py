@@ -56,31 +56,44 @@ def doors_of(config: Config, path: Path) -> list[Door]:
     return doors
 
 
-def door_finding(door: Door, *, agent_runs: Callable[[], bool]) -> Finding:
-    """Of a running agent whether somebody answers there, else whether it could listen. Takes two seconds at most."""
+def door_finding(door: Door, *, agent_runs: Callable[[], bool | None]) -> Finding:
+    """Of a running agent whether somebody answers there, else whether it could listen. Takes two seconds at most.
+
+    `agent_runs` gives None where that can't be told.
+    """
     if door.port == 0:
         return good(door.subject, f"takes any free port of {door.host}")
-    return _answered(door) if agent_runs() else _listened(door)
+    runs = agent_runs()
+    return _answered(door) if runs else _listened(door, may_be_ours=runs is None)
 
 
 def _answered(door: Door) -> Finding:
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(door.host, door.host)  # noqa: S104  to look, not to listen
     try:
         socket.create_connection((host, door.port), _ANSWER_S).close()
-    except OSError as error:
-        said = f"the agent runs, and nobody answers on {door}: {error.strerror or error}"
+    except (OSError, UnicodeError) as error:
+        said = f"the agent runs, and nobody answers on {door}: {_words(error)}"
         return Finding(door.lost, door.subject, said, "its log says why: journalctl -u chargepoint-agent")
     return good(door.subject, f"somebody answers on {door}")
 
 
-def _listened(door: Door) -> Finding:
+def _listened(door: Door, *, may_be_ours: bool) -> Finding:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(door.host, door.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as listening:
             listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listening.bind(address)
             listening.listen()
-    except OSError as error:
-        remedy = _REMEDIES.get(error.errno or 0, "an address and a port that can be listened on")
-        return Finding(door.lost, door.subject, f"nobody can listen on {door}: {error.strerror or error}", remedy)
+    except (OSError, UnicodeError) as error:
+        code = error.errno if isinstance(error, OSError) else None
+        if code == errno.EADDRINUSE and may_be_ours:
+            return good(door.subject, f"somebody has {door}: the agent, or another program")
+        # The unit may have the right that whoever asks here has not.
+        level = Level.WARNING if code == errno.EACCES else door.lost
+        remedy = _REMEDIES.get(code or 0, "an address and a port that can be listened on")
+        return Finding(level, door.subject, f"this user can't listen on {door}: {_words(error)}", remedy)
     return good(door.subject, f"{door} is free to listen on")
+
+
+def _words(error: OSError | UnicodeError) -> str:
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)

@@ -55,6 +55,9 @@ def harmless(text: str, secrets: Sequence[str] = ()) -> str:
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
+_SHORTEST_SPELLED = 6
+_SHORTEST_NUMBER = 8
+"""Shorter ones are looked for as they stand: `10:00` is a time, and `10.00` an amount."""
 _APART = re.compile("[^0-9A-Za-z]+")
 _MOST_APART = 3
 """Characters between two of a secret's own, as people write a card's number: `04:A1:B2`, `04 A1`."""
@@ -63,8 +66,8 @@ _MOST_APART = 3
 def _without(text: str, secret: str) -> str:
     """Not by `re`, which keeps what it has looked for: a secret would stay in memory after its rotation."""
     wanted, where = _plain(secret), _plain(text)
-    if len(wanted) < _SHORTEST_SECRET:
-        return text.replace(secret, "***")
+    if len(wanted) < (_SHORTEST_NUMBER if wanted.isdigit() else _SHORTEST_SPELLED):
+        return _without_exactly(text, secret)
     places = [at for at, character in enumerate(text) if character.isascii() and character.isalnum()]
     kept, begin, at = [], 0, where.find(wanted)
     while at >= 0:
@@ -74,6 +77,14 @@ def _without(text: str, secret: str) -> str:
             begin, at = of_it[-1] + 1, where.find(wanted, at + len(wanted))
         else:
             at = where.find(wanted, at + 1)
+    return "***".join([*kept, text[begin:]])
+
+
+def _without_exactly(text: str, secret: str) -> str:
+    wanted, where, kept, begin = secret.translate(_LOWER), text.translate(_LOWER), [], 0
+    while (at := where.find(wanted, begin)) >= 0:
+        kept.append(text[begin:at])
+        begin = at + len(wanted)
     return "***".join([*kept, text[begin:]])
 
 

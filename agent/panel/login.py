@@ -42,7 +42,10 @@ _MOST_WAITING = 4
 """Logins at once from elsewhere, of which one is worked on: a password costs a processor's second and 16 MiB."""
 
 _MOST_HERE = 2
-"""And from this machine, beside them; from any other address one at a time."""
+"""And from this machine, beside them."""
+
+_MOST_OF_ONE = 2
+"""From any other address."""
 
 _ID_BYTES = 32
 
@@ -173,7 +176,8 @@ class Login:
         here, origin = origin_of("127.0.0.1"), origin_of(client)
         if origin == here:
             return self._waiting[here] < _MOST_HERE
-        return not self._waiting[origin] and self._waiting.total() - self._waiting[here] < _MOST_WAITING
+        has_places = self._waiting[origin] < _MOST_OF_ONE
+        return has_places and self._waiting.total() - self._waiting[here] < _MOST_WAITING
 
     def log_out(self, request: Request) -> Answer:
         """End the session, if there is one."""

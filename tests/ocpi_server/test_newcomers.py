@@ -70,9 +70,21 @@ def test_who_proved_who_it_is_does_not_count(*, tls: bool) -> None:
         newcomers.give_back("192.0.2.1")
 
 
+@TLS
+def test_where_somebody_has_proved_who_it_is_more_may_come(*, tls: bool) -> None:
+    newcomers = Newcomers(tls=tls, clock=Time())
+    first = admitted(newcomers, "192.0.2.1")
+    newcomers.give_back("192.0.2.1")
+    assert admitted(newcomers, "192.0.2.1") == 5 * first
+    for number in range(100):
+        newcomers.give_back(f"198.51.100.{number}")
+    assert len(newcomers._proved) == 64
+    assert not newcomers.admits("192.0.2.1")
+
+
 def test_what_is_given_back_is_no_more_than_at_once() -> None:
     newcomers = Newcomers(tls=True, clock=Time())
     newcomers.admits("192.0.2.1")
     for _ in range(1000):
         newcomers.give_back("192.0.2.1")
-    assert admitted(newcomers, "192.0.2.1") == REMOTE.burst
+    assert admitted(newcomers, "192.0.2.1") == 5 * REMOTE.burst

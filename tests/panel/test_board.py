@@ -577,3 +577,8 @@ def test_a_random_uid_that_one_reader_takes_is_explained_for_that_one() -> None:
     told = explained(PHONE, [], Policy(), AT, peers={"emsp": True}, refuse_random={"left": True, "right": False})
     assert (told["refused_at"], told["at_once"]) == (["left"], None)
     assert [one["peer"] for one in told["asked"]] == ["emsp"]
+
+
+def test_a_short_number_makes_no_uid_of_a_time() -> None:
+    veil = veil_of([replace(ENTRY, uid=Uid("100000"))])
+    assert veil("from 10:00:00 on, card 100000") == "from 10:00:00 on, card …00"

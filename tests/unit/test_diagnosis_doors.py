@@ -43,7 +43,7 @@ def free() -> int:
         return port
 
 
-def found(host: str, port: int, *, runs: bool = False) -> Finding:
+def found(host: str, port: int, *, runs: bool | None = False) -> Finding:
     return door_finding(Door("panel", host, port, Level.WARNING), agent_runs=lambda: runs)
 
 
@@ -95,6 +95,15 @@ def test_a_running_agent_is_asked_whether_it_answers(taken: int) -> None:
     assert found("0.0.0.0", taken, runs=True).level is Level.GOOD
     silent = found("127.0.0.1", free(), runs=True)
     assert (silent.level, "its log says why" in silent.remedy) == (Level.WARNING, True)
+
+
+def test_a_port_that_the_agent_may_have_itself_is_no_fault(taken: int) -> None:
+    assert found("127.0.0.1", taken, runs=None).level is Level.GOOD
+
+
+@pytest.mark.parametrize("runs", [False, True])
+def test_a_host_that_is_none_is_told(*, runs: bool) -> None:
+    assert found("a..b", 8443, runs=runs).level is Level.WARNING
 
 
 def test_any_free_port_is_nothing_to_look_at() -> None:

@@ -667,7 +667,14 @@ def test_what_is_no_whole_uid_stays_in_a_peers_words(words: str) -> None:
 
 
 def test_secret_of_few_letters_is_left_out_as_it_is() -> None:
-    assert harmless("key a:::: is old, a b", ["a::::"]) == "key *** is old, a b"
+    assert harmless("key A:::: is old, a b", ["a::::"]) == "key *** is old, a b"
+
+
+@pytest.mark.parametrize("uid", ["1000", "10000", "100000"])
+def test_short_number_makes_no_secret_of_a_time_or_an_amount(uid: str) -> None:
+    words = "closed at 10:00:00, 10.00 EUR, 10 000 Wh"
+    assert harmless(words, [uid]) == words
+    assert harmless(f"card {uid}", [uid]) == "card ***"
 
 
 def test_a_text_is_made_one_short_printable_line_without_secrets() -> None:

@@ -1,6 +1,7 @@
 """How fast connections may come, before anything is done for them: with TLS each costs the event loop a signature."""
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -26,6 +27,13 @@ REMOTE_PLAIN: Final = Pace(50, 128)
 LOCAL: Final = Pace(100, 200)
 """Of this machine, with TLS. Without, it has none: a proxy may open one for each request of everybody's."""
 
+_KNOWN_TIMES = 5
+"""As fast may they come from where somebody has proved who it is: a stranger behind the same address is not to keep its
+peer out."""
+
+_MOST_KNOWN = 64
+"""Of such addresses; whose last proof is the oldest goes first."""
+
 _MACHINE = "this machine"
 
 
@@ -43,6 +51,9 @@ class Newcomers:
         self._tls = tls
         remote = remote or (REMOTE if tls else REMOTE_PLAIN)
         self._remote = Bucket(remote.per_s, 1.0, burst=remote.burst, clock=clock)
+        times = _KNOWN_TIMES
+        self._known = Bucket(times * remote.per_s, 1.0, burst=times * remote.burst, clock=clock)
+        self._proved: OrderedDict[str, None] = OrderedDict()
         self._local = Bucket(local.per_s, 1.0, burst=local.burst, clock=clock)
 
     def admits(self, origin: str) -> bool:
@@ -52,6 +63,10 @@ class Newcomers:
 
     def give_back(self, origin: str) -> None:
         """One from there has proved who it is: it counts no more."""
+        self._proved[origin] = None
+        self._proved.move_to_end(origin)
+        if len(self._proved) > _MOST_KNOWN:
+            self._proved.popitem(last=False)
         bucket, key = self._of(origin)
         if bucket is not None:
             bucket.give_back(key)
@@ -60,4 +75,4 @@ class Newcomers:
         # Any process of this machine has all of 127.0.0.0/8 to come from.
         if origin == "::1" or origin.startswith("127."):
             return self._local if self._tls else None, _MACHINE
-        return self._remote, origin
+        return self._known if origin in self._proved else self._remote, origin
