@@ -134,15 +134,15 @@ async def play(*, once: bool, as_json: bool, panel: bool | None = None, life_of:
     async with AsyncExitStack() as stack:
         page = await stack.enter_async_context(open_panel(pins, life_of)) if shown else None
         if page is not None:
-            click.echo(f"Play with it in a browser: {page.url}\n", err=as_json)
+            click.echo(f"Play with it in a browser: {page.url}", err=as_json)
+            click.echo(f"Its charge point has its records in {page.records}\n", err=as_json)
         while True:
             await _play_deck(as_json=as_json)
             await play_charge(as_json=as_json)
             if once:
                 return
             if page is not None:
-                click.echo(f"\nThe panel's charge point has its records in {page.records}", err=as_json)
-                click.echo(f"The panel stays open at {page.url} until Ctrl-C.", err=as_json)
+                click.echo(f"\nThe panel stays open at {page.url} until Ctrl-C.", err=as_json)
                 await page.served()
 
 
