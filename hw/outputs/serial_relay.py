@@ -33,6 +33,9 @@ REOPEN_S = 1.0
 DRAIN_S = 0.1
 """The last command has left after 5 ms at 9600 baud; closing a line with bytes in it may wait for half a minute."""
 
+_TRIES, _TRY_AGAIN_S = 4, 0.001
+"""A terminal takes nothing while somebody else writes to it, be it for microseconds: no reason to give the board up."""
+
 News = tuple[bool, str]
 """Whether the board is there, and what to do."""
 
@@ -134,8 +137,17 @@ class SerialRelayLine:
     @staticmethod
     def _write(line: serial.Serial, channel: int, *, closed: bool) -> None:
         frame = bytes((0xA0, channel, closed, 0xA0 + channel + closed))
+        for _ in range(_TRIES):
+            try:
+                sent = os.write(line.fileno(), frame)
+            except BlockingIOError:
+                time.sleep(_TRY_AGAIN_S)
+            else:
+                break
+        else:
+            sent = os.write(line.fileno(), frame)
         # A part of a command is none, and garbles the next: only a new start is clean then.
-        if os.write(line.fileno(), frame) != len(frame):
+        if sent != len(frame):
             raise OSError(errno.EIO, "it takes no more commands")
 
     def _lose(self, error: OSError) -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -91,6 +92,27 @@ def test_channels_of_one_board_share_its_line(board: LcusBoard) -> None:
     assert (board.contact_closed(1), board.contact_closed(2)) == (False, True)
     second.detach()
     assert not line.is_open
+
+
+def test_terminal_that_somebody_writes_to_at_the_same_moment_is_not_given_up(board: LcusBoard) -> None:
+    """The kernel lets one write at a time, and tells a second who does not wait EAGAIN; `look` writes there, too."""
+    over = threading.Event()
+
+    def look() -> None:
+        while not over.is_set():
+            board.contact_closed()
+
+    looking = threading.Thread(target=look)
+    relay = relay_on(board)
+    looking.start()
+    try:
+        for _ in range(2000):
+            relay.close_contact()
+            relay.open_contact()
+    finally:
+        over.set()
+        looking.join(HANG_S)
+    assert not board.contact_closed()
 
 
 def test_line_that_another_program_has_is_not_switched(board: LcusBoard) -> None:
