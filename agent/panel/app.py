@@ -89,10 +89,9 @@ class PanelApp:
         self._cards = PerMinute(CARDS_A_MINUTE, clock=time)
         self._revealed = PerMinute(REVEALS_A_MINUTE, clock=time)
         self._one_card = asyncio.Lock()
-        self._pace = Pace()
-        self._forged = Pace()
+        self._pace = Pace(time)
+        self._forged = Pace(time)
         """Of its own: what another site's page has a browser ask is not to use up what its person may ask."""
-        self._time = time
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -123,7 +122,7 @@ class PanelApp:
         forged = self._guard.refusal(request)
         session = None if forged else self._login.session_of(request)
         pace = self._forged if forged else self._pace
-        if session is None and not pace.takes(request.client, self._time()):
+        if session is None and not pace.takes(request.client):
             # Closed, for the next connection is counted before anything is read of it.
             headers = {"retry-after": "1", "connection": "close"}
             return refused(HTTPStatus.TOO_MANY_REQUESTS, "too many requests", headers)

@@ -1,30 +1,27 @@
 """How much somebody who is not logged in may ask of the panel: each answer is a turn of the loop that decides cards."""
 
-from collections import OrderedDict
+from collections.abc import Callable
 
+from agent.ocpi.server.limits import Bucket
 from agent.panel.attempts import is_here, origin_of
 
 AT_ONCE = 120
 """A page that is opened takes some fifteen requests; a few are opened, and opened anew."""
-A_SECOND = 10.0
-HERE = 10.0
-"""So many times that from this machine: the browser of the bench, which nobody else is to slow down."""
+A_SECOND = 10
 _MOST_ORIGINS = 1024
+HERE = 10
+"""So many times that from this machine: the browser of the bench, which nobody else is to slow down."""
 
 
 class Pace:
-    """A bucket for each address, which fills again. `now` is in seconds, and only ever grows."""
+    """A bucket for each address."""
 
-    def __init__(self) -> None:
-        self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
+    def __init__(self, clock: Callable[[], float]) -> None:
+        """`clock` is in seconds, and only ever grows."""
+        self._outside = Bucket(A_SECOND, 1.0, burst=AT_ONCE, most_keys=_MOST_ORIGINS, clock=clock)
+        self._here = Bucket(A_SECOND * HERE, 1.0, burst=AT_ONCE * HERE, clock=clock)
 
-    def takes(self, address: str, now: float) -> bool:
+    def takes(self, address: str) -> bool:
         """Whether one more is answered now."""
-        origin, room = origin_of(address), HERE if is_here(address) else 1.0
-        left, at = self._left.pop(origin, (AT_ONCE * room, now))
-        left = min(AT_ONCE * room, left + (now - at) * A_SECOND * room)
-        # One that is refused takes nothing: whoever asks too often is answered at the pace, not never.
-        self._left[origin] = (left - 1 if left >= 1 else left, now)
-        if len(self._left) > _MOST_ORIGINS:
-            self._left.popitem(last=False)
-        return left >= 1
+        bucket = self._here if is_here(address) else self._outside
+        return bucket.take(origin_of(address)) == 0

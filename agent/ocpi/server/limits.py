@@ -25,10 +25,19 @@ _ELSE = bytes(code for code in range(256) if code not in b'[]{}"')
 class Bucket:
     """Lets each key do something so many times in so many seconds, and `burst` times at once."""
 
-    def __init__(self, times: int, in_s: float, *, burst: int, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        times: int,
+        in_s: float,
+        *,
+        burst: int,
+        most_keys: int = _MOST_KEYS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._times = times
         self._in_s = in_s
         self._burst = float(burst)
+        self._most_keys = most_keys
         self._clock = clock
         self._left: OrderedDict[str, tuple[float, float]] = OrderedDict()
 
@@ -39,7 +48,7 @@ class Bucket:
         left = min(self._burst, left + (now - at) * self._times / self._in_s)
         allowed = left >= 1
         self._left[key] = (left - 1 if allowed else left, now)
-        if len(self._left) > _MOST_KEYS:
+        if len(self._left) > self._most_keys:
             self._left.popitem(last=False)
         return 0 if allowed else max(1, ceil((1 - left) * self._in_s / self._times))
 
