@@ -14,6 +14,8 @@ from typing import Any, Final
 import h11
 import httpcore
 
+from agent.ocpi.headers import END_OF_HEAD, NO_TEXT
+
 HEAD_BYTES: Final = 32 << 10
 """Of a status line and its headers: a peer sends one thousand, a hub with a long `Link` two or three."""
 
@@ -27,9 +29,6 @@ _BLANKS = b" " * 512
 _BLANKS_IN_CHUNKS = b" " * 2048
 """In a row of what comes in chunks: behind the last one h11 reads lines as it does in a head. It costs 20 ms."""
 
-_END = re.compile(rb"\n\r?\n")
-_NO_TEXT = re.compile(rb"[\x00\x0b\x0c]|\r(?!\n)")
-"""No line may hold them (RFC 9110, 5.5), and on them alone h11's pattern of a header goes back over its blanks."""
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1")
 
 
@@ -105,14 +104,14 @@ class _Bounded(httpcore.AsyncNetworkStream):
         """Of each, for interim ones may come first (RFC 9110, 15.2); they count together."""
         begin = 0
         while True:
-            end = _END.search(head, begin, HEAD_BYTES)
+            end = END_OF_HEAD.search(head, begin, HEAD_BYTES)
             stop = end.end() if end else len(head)
             if stop > HEAD_BYTES or head.count(b"\n", 0, stop) > HEAD_LINES:
                 raise h11.RemoteProtocolError("its head is too large")
             if end is None:
                 return
             lines = bytes(head[begin:stop])
-            if _NO_TEXT.search(lines) or _BLANKS in lines.replace(b"\t", b" "):
+            if NO_TEXT.search(lines) or _BLANKS in lines.replace(b"\t", b" "):
                 raise h11.RemoteProtocolError("its head holds what is no text")
             if not _INTERIM.match(lines):
                 self._head = None

@@ -1,11 +1,17 @@
 """HTTP headers that a peer fills in as it likes: what can't be read counts as not sent."""
 
+import re
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 
 import httpx
 
 from agent.ocpi.timestamps import as_utc
+
+END_OF_HEAD = re.compile(rb"\n\r?\n")
+
+NO_TEXT = re.compile(rb"[\x00\x0b\x0c]|\r(?!\n)")
+"""No line may hold them (RFC 9110, 5.5), and on them alone h11's pattern of a header goes back over its blanks."""
 
 _MOST_DIGITS = 15
 """More than any size, count or wait has; int() of thousands of digits raises."""

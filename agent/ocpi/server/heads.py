@@ -4,11 +4,12 @@ h11 reads whatever has come in one go, and a card waits meanwhile: 15 000 lines 
 line of blanks that ends in a NUL costs the square of its length, a second at 16 KiB and twenty at 64.
 """
 
-import re
 from typing import Final
 
 import h11
 from h11._receivebuffer import ReceiveBuffer
+
+from agent.ocpi.headers import END_OF_HEAD, NO_TEXT
 
 HEAD_BYTES: Final = 16 << 10
 """Of a request line and its headers: a browser sends one or two thousand, OCPI's peers less."""
@@ -24,11 +25,6 @@ _CHUNKS = 2048
 
 _CHUNK_BYTES = 1024
 """Of a body with more of them than that, on average."""
-
-_BLANK_LINE = re.compile(rb"\n\r?\n")
-
-_NO_TEXT = re.compile(rb"[\x00\x0b\x0c]|\r(?!\n)")
-"""No line may hold them (RFC 9110, 5.5), and on them alone h11's pattern of a header goes back over its blanks."""
 
 
 class Http(h11.Connection):
@@ -90,12 +86,12 @@ class _Received(ReceiveBuffer):
         return part
 
     def _check_head(self) -> None:
-        blank = _BLANK_LINE.search(self._data, 0, HEAD_BYTES)
+        blank = END_OF_HEAD.search(self._data, 0, HEAD_BYTES)
         end = blank.end() if blank else len(self._data)
         if end > HEAD_BYTES or self._data.count(b"\n", 0, end) > HEAD_LINES:
             limits = f"{HEAD_BYTES >> 10} KiB and {HEAD_LINES} lines"
             raise _TooMuch(f"the head of a request has {limits} at most", error_status_hint=431)
-        if blank and _NO_TEXT.search(self._data, 0, end):
+        if blank and NO_TEXT.search(self._data, 0, end):
             raise _TooMuch("the head of a request holds what is no text")
 
     def _check_chunk(self, line: bytearray) -> None:
